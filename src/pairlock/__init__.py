@@ -1,0 +1,1 @@
+"""Device pairing and capability tokens for any ASGI service."""

@@ -1,0 +1,111 @@
+"""A grant: what a verified token lets its holder do, for as long as its device stands."""
+
+from collections.abc import Callable
+
+from pairlock._core.addresses import check_address
+from pairlock._core.permissions import Action, Permissions
+from pairlock._core.tokens import Claims
+from pairlock.errors import AmbiguousPath
+
+MAX_DECISIONS = 256
+
+
+class Standing:
+    """What this process knows of a device beyond its tokens: narrowed since, or revoked.
+
+    All grants of the device share it, so a change is seen by each of them at once.
+    """
+
+    __slots__ = ("__weakref__", "least_epoch", "mark", "permissions", "revoked", "watchers")
+
+    def __init__(self) -> None:
+        self.least_epoch = 0
+        self.permissions: Permissions | None = None
+        self.revoked = False
+        self.mark = object()  # replaced at every change: what was decided under another mark is void
+        self.watchers: set[Callable[[], None]] = set()  # called when the device is revoked
+
+    def narrow(self, epoch: int, permissions: Permissions) -> None:
+        """Tokens of an earlier epoch count for no more than these permissions."""
+        if epoch > self.least_epoch:
+            self.least_epoch, self.permissions = epoch, permissions
+            self.mark = object()
+
+    def revoke(self) -> None:
+        """No token of this device counts any more."""
+        self.revoked = True
+        self.mark = object()
+
+
+class Grant:
+    """A verified token: who the device is, and what it may do now.
+
+    Starlette finds it as `request.user` and `request.auth`, so it answers to what both are asked.
+    """
+
+    __slots__ = ("_permissions", "decisions", "device_id", "device_name", "epoch", "expires_at", "mark", "standing")
+
+    is_authenticated = True
+
+    def __init__(self, claims: Claims, standing: Standing) -> None:
+        self.device_id = claims.device_id
+        self.device_name = claims.device_name
+        self.epoch = claims.epoch
+        self.expires_at = claims.expires_at
+        self.standing = standing
+        self._permissions = Permissions(claims.read, claims.write)
+        self.renew()
+
+    def __repr__(self) -> str:
+        return f"<Grant {self.device_id} {self.device_name!r}>"
+
+    def renew(self) -> None:
+        """Forget what was decided before the device's standing changed."""
+        self.mark = self.standing.mark
+        self.decisions: dict[Action, dict[str, bool]] = {"read": {}, "write": {}}
+
+    @property
+    def permissions(self) -> Permissions:
+        """What the device may do now, narrowed since the token was issued or not."""
+        narrowed = self.standing.permissions
+        return self._permissions if narrowed is None or self.epoch >= self.standing.least_epoch else narrowed
+
+    @property
+    def revoked(self) -> bool:
+        """Whether the device has been revoked, in this process's knowledge."""
+        return self.standing.revoked
+
+    def allows(self, action: Action, address: str) -> bool:
+        """Whether the device may "read" or "write" this address, now; no to an address that is not canonical."""
+        if self.mark is not self.standing.mark:
+            self.renew()
+        decisions = self.decisions[action]
+        decision = decisions.get(address)
+        return self._decide(action, address, decisions) if decision is None else decision
+
+    def _decide(self, action: Action, address: str, decisions: dict[str, bool]) -> bool:
+        if len(decisions) >= MAX_DECISIONS:
+            del decisions[next(iter(decisions))]
+        decisions[address] = decided = not self.revoked and self._covers(action, address)
+        return decided
+
+    def _covers(self, action: Action, address: str) -> bool:
+        try:
+            return self.permissions.allows(action, check_address(address))
+        except AmbiguousPath:
+            return False
+
+    @property
+    def display_name(self) -> str:
+        """For Starlette's `request.user`: the name the device had when its token was issued."""
+        return self.device_name
+
+    @property
+    def identity(self) -> str:
+        """For Starlette's `request.user`: the device's id."""
+        return self.device_id
+
+    @property
+    def scopes(self) -> list[str]:
+        """For Starlette's `@requires`: "paired", and each permission as "read:/sensors/**"."""
+        return ["paired", *self.permissions.scopes()]

@@ -1,0 +1,29 @@
+"""The four ways a code travels. A method is data: a fifth needs a row here, no new state."""
+
+from dataclasses import dataclass
+
+from pairlock._core.codes import BASE20, CROCKFORD, DIGITS, HEX, Alphabet
+from pairlock._core.states import State
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a pairing request is proved, and what it starts with.
+
+    `lifetime` is in seconds. `initial` is APPROVED where the operator decided when minting.
+    """
+
+    name: str
+    alphabet: Alphabet
+    length: int
+    lifetime: int
+    initial: State
+    attempts: int | None = None
+
+
+PIN = Method("pin", DIGITS, length=6, lifetime=300, initial=State.PENDING, attempts=5)
+DEVICE_CODE = Method("device_code", BASE20, length=8, lifetime=600, initial=State.PENDING)
+ONE_TIME_CODE = Method("one_time_code", CROCKFORD, length=8, lifetime=600, initial=State.APPROVED)
+QR = Method("qr", HEX, length=32, lifetime=300, initial=State.APPROVED)
+
+METHODS = {method.name: method for method in (PIN, DEVICE_CODE, ONE_TIME_CODE, QR)}

@@ -1,0 +1,28 @@
+"""Text that strangers chose and operators read: names, user agents, hints."""
+
+import re
+import unicodedata
+
+from pairlock.errors import InvalidRequest
+
+MAX_NAME = 64
+MAX_TEXT = 200
+INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})  # controls, bidi marks, surrogates, private use
+JOINERS = frozenset("\u200d")  # keeps composed emoji whole; harmless beside a visible symbol
+
+
+def clean_text(text: str, limit: int = MAX_TEXT) -> str:
+    """Text safe to show on one line: controls and bidi marks dropped, spaces folded, cut at `limit`."""
+    spaced = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text))
+    kept = (symbol for symbol in spaced if symbol in JOINERS or unicodedata.category(symbol) not in INVISIBLE)
+    return "".join(kept).strip()[:limit]
+
+
+def clean_name(name: str, what: str = "name") -> str:
+    """A device's name as it is kept. Raises InvalidRequest when nothing visible is left or it is too long."""
+    cleaned = clean_text(name, limit=MAX_NAME + 1)
+    if len(cleaned) > MAX_NAME:
+        raise InvalidRequest(detail=f"{what} is over {MAX_NAME} characters")
+    if not any(unicodedata.category(symbol)[0] in "LNPS" for symbol in cleaned):
+        raise InvalidRequest(detail=f"{what} needs at least one visible character")
+    return cleaned

@@ -1,0 +1,239 @@
+"""Permissions: read and write patterns, with allow, include and narrow.
+
+A pattern is segments between slashes: literal, `*` (exactly one segment) or `**` (zero or more).
+One matcher, one containment test; both are proved against enumeration in the tests.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Literal, Self
+
+from msgspec import Struct
+
+from pairlock.errors import InvalidPermissions
+
+Action = Literal["read", "write"]
+
+MAX_PATTERN_BYTES = 256
+MAX_PERMISSIONS_BYTES = 3072  # a token carries its permissions in a header; common servers stop at 8 KiB
+
+_NOT_LITERAL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\*?\[\]{}\ufffd\ud800-\udfff]|%[0-9A-Fa-f]{2}")
+
+
+def parse_pattern(pattern: object) -> str:
+    """A well-formed pattern. Raises InvalidPermissions, saying what is wrong with it."""
+    if not isinstance(pattern, str):
+        raise InvalidPermissions(detail="a pattern must be a string")
+    if problem := _problem(pattern):
+        raise InvalidPermissions(detail=f"{_shown(pattern)}: {problem}")
+    return pattern
+
+
+def _problem(pattern: str) -> str | None:
+    if not pattern.startswith("/"):
+        return "must start with /"
+    if len(pattern.encode(errors="replace")) > MAX_PATTERN_BYTES:
+        return f"is over {MAX_PATTERN_BYTES} bytes"
+    return next((problem for segment in _segments(pattern) if (problem := _segment_problem(segment))), None)
+
+
+def _segment_problem(segment: str) -> str | None:
+    if segment in ("*", "**"):
+        return None
+    if segment in ("", ".", ".."):
+        return "has an empty or dot segment (write /x, not /x/)"
+    if _NOT_LITERAL.search(segment):
+        return "only whole segments * and ** are special; ?, [], {}, \\, %XX and controls cannot stand in a segment"
+    return None
+
+
+def _shown(pattern: str) -> str:
+    return ascii(pattern if len(pattern) <= MAX_PATTERN_BYTES else pattern[:40] + "…")
+
+
+def _segments(pattern: str) -> list[str]:
+    return pattern[1:].split("/") if pattern != "/" else []
+
+
+class _Node:
+    """One place in a tree of patterns: where the segments so far can have led."""
+
+    __slots__ = ("accepts", "any", "children", "deep", "entered", "loops")
+
+    def __init__(self, loops: bool = False) -> None:
+        self.children: dict[str, _Node] = {}
+        self.any: _Node | None = None
+        self.deep: _Node | None = None
+        self.loops = loops
+        self.accepts = False
+        self.entered: tuple[_Node, ...] = (self,)  # with every `**` below it that may stand for nothing
+
+    def grow(self, segment: str) -> "_Node":
+        if segment == "**":
+            if self.deep is None:
+                self.deep = _Node(loops=True)
+            return self.deep
+        if segment == "*":
+            if self.any is None:
+                self.any = _Node()
+            return self.any
+        return self.children.setdefault(segment, _Node())
+
+    def finish(self) -> tuple["_Node", ...]:
+        for child in (*self.children.values(), *filter(None, (self.any,))):
+            child.finish()
+        if self.deep is not None:
+            self.entered = (self, *self.deep.finish())
+        return self.entered
+
+
+class Patterns:
+    """A set of patterns, compiled: whether it covers an address takes time linear in both."""
+
+    __slots__ = ("_start",)
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        root = _Node()
+        for pattern in patterns:
+            node = root
+            for segment in _segments(pattern):
+                node = node.grow(segment)
+            node.accepts = True
+        self._start = root.finish()
+
+    def cover(self, address: str) -> bool:
+        """Whether some pattern matches this canonical address."""
+        active: Iterable[_Node] = self._start
+        for segment in _segments(address):
+            following: list[_Node] = []
+            for node in active:
+                if node.loops:
+                    if node.accepts:  # a final `**`: whatever follows is covered
+                        return True
+                    following.append(node)
+                child = node.children.get(segment)
+                if child is not None:
+                    following += child.entered
+                if node.any is not None:
+                    following += node.any.entered
+            active = set(following) if len(following) > 1 else following
+        return any(node.accepts for node in active)
+
+
+@lru_cache(maxsize=1024)
+def compile_patterns(patterns: tuple[str, ...]) -> Patterns:
+    """The compiled form; most devices share the few sets an app hands out."""
+    return Patterns(patterns)
+
+
+Landmark = tuple[str, int, int]
+
+
+@lru_cache(maxsize=4096)
+def _landmarks(pattern: str) -> tuple[Landmark, ...]:
+    """What is fixed in a pattern: (literal, least position, how many `**` stand before it), start to end.
+
+    The start is the literal "" and the end is "/", neither of which a segment can be.
+    """
+    return tuple(_walk(pattern))
+
+
+def _walk(pattern: str) -> Iterator[Landmark]:
+    position = stretches = 0
+    yield "", position, stretches
+    for segment in _segments(pattern):
+        if segment == "**":
+            stretches += 1
+            continue
+        position += 1
+        if segment != "*":
+            yield segment, position, stretches
+    yield "/", position + 1, stretches
+
+
+def include_pattern(outer: str, inner: str) -> bool:
+    """Whether every address that `inner` matches is matched by `outer`; exact, linear in the product of lengths.
+
+    A wildcard of `inner` can always be read as a segment that occurs nowhere else, so only wildcards
+    of `outer` can stand for it: each literal of `outer` must rest on the same literal of `inner`,
+    at the same distance where `outer` is rigid, at least as far where it has a `**`.
+    """
+    fixed = _landmarks(inner)
+    index = {(stretches, position): at for at, (_, position, stretches) in enumerate(fixed)}
+    reached = [0]
+    (_, last, crossed), *rest = _landmarks(outer)
+    for literal, position, stretches in rest:
+        distance = position - last
+        if stretches > crossed:
+            least = fixed[reached[0]][1] + distance
+            reached = [at for at in range(reached[0] + 1, len(fixed)) if fixed[at][1] >= least]
+        else:
+            rigid = (index.get((fixed[at][2], fixed[at][1] + distance)) for at in reached)
+            reached = [at for at in rigid if at is not None]
+        reached = [at for at in reached if fixed[at][0] == literal]
+        if not reached:
+            return False
+        last, crossed = position, stretches
+    return True
+
+
+class Permissions(Struct, frozen=True):
+    """What a device may read and what it may write; neither implies the other, empty means nothing.
+
+    Built by `parse` from anything with lists of patterns under "read" and "write".
+    """
+
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, given: "Permissions | Mapping[str, Any]") -> Self:
+        """Checked permissions. Raises InvalidPermissions, naming the pattern and the rule."""
+        lists = {"read": given.read, "write": given.write} if isinstance(given, Permissions) else dict(given)
+        if unknown := lists.keys() - {"read", "write"}:
+            raise InvalidPermissions(detail=f"permissions have lists under read and write, not {sorted(unknown)}")
+        parsed = {action: _parse_list(patterns) for action, patterns in lists.items()}
+        if sum(len(pattern.encode()) for patterns in parsed.values() for pattern in patterns) > MAX_PERMISSIONS_BYTES:
+            raise InvalidPermissions(
+                detail=f"the patterns take over {MAX_PERMISSIONS_BYTES} bytes; use fewer, wider ones"
+            )
+        return cls(**parsed)
+
+    def allows(self, action: Action, address: str) -> bool:
+        """Whether this action on this canonical address is permitted."""
+        return compile_patterns(self.read if action == "read" else self.write).cover(address)
+
+    def excess(self, other: "Permissions") -> list[str]:
+        """The patterns of `other` that these permissions do not include, as "action:pattern"."""
+        asked = (("read", self.read, other.read), ("write", self.write, other.write))
+        return [
+            f"{action}:{inner}"
+            for action, held, wanted in asked
+            for inner in wanted
+            if not any(include_pattern(outer, inner) for outer in held)
+        ]
+
+    def include(self, other: "Permissions") -> bool:
+        """Whether `other` is no wider than these; for a union of patterns, never yes wrongly."""
+        return not self.excess(other)
+
+    def narrow(self, to: "Permissions") -> "Permissions":
+        """The smaller permissions. Raises InvalidPermissions when they are not smaller."""
+        if excess := self.excess(to):
+            raise InvalidPermissions(detail=f"not included in what may be granted: {', '.join(excess)}")
+        return to
+
+    def scopes(self) -> list[str]:
+        """As on the wire: "read:/sensors/**", "write:/control/lamp"."""
+        return [f"read:{pattern}" for pattern in self.read] + [f"write:{pattern}" for pattern in self.write]
+
+
+def _parse_list(patterns: object) -> tuple[str, ...]:
+    if not isinstance(patterns, list | tuple):
+        raise InvalidPermissions(detail='patterns must be a list, such as ["/sensors/**"]')
+    return tuple(dict.fromkeys(parse_pattern(pattern) for pattern in patterns))
+
+
+NOTHING = Permissions()
+EVERYTHING = Permissions(read=("/**",), write=("/**",))

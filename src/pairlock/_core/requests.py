@@ -1,0 +1,72 @@
+"""What may be done with a pairing request, and what its holder is told. Time is an argument."""
+
+from typing import Any
+
+from pairlock._core.methods import METHODS
+from pairlock._core.permissions import Permissions
+from pairlock._core.records import PairingRequest
+from pairlock._core.states import LIVE, TRANSITIONS, Event, State
+from pairlock.errors import (
+    AccessDenied,
+    AlreadyDecided,
+    AlreadyRedeemed,
+    AuthorizationPending,
+    Cancelled,
+    ExpiredToken,
+    Locked,
+    WireError,
+)
+
+MAX_CLOCK_SKEW = 60  # seconds; made further in the future than this: a clock has jumped back
+
+OUTCOMES: dict[State, type[WireError]] = {
+    State.PENDING: AuthorizationPending,
+    State.REDEEMED: AlreadyRedeemed,
+    State.DENIED: AccessDenied,
+    State.LOCKED: Locked,
+    State.CANCELLED: Cancelled,
+    State.EXPIRED: ExpiredToken,
+}
+
+
+def state_at(request: PairingRequest, now: float) -> State:
+    """The state of a request at a time: a live one that is out of its time has expired."""
+    in_time = request.created_at - MAX_CLOCK_SKEW <= now < request.expires_at
+    if in_time or request.state not in LIVE:
+        return request.state
+    return TRANSITIONS[request.state, Event.EXPIRE]
+
+
+def advance(request: PairingRequest, event: Event, now: float, **changes: Any) -> PairingRequest | None:
+    """The next version of a request after an event; None where the table has no such transition."""
+    state = TRANSITIONS.get((state_at(request, now), event))
+    return None if state is None else request.evolve(state=state, **changes)
+
+
+def decide(request: PairingRequest, event: Event, now: float, by: str, **changes: Any) -> PairingRequest:
+    """The request as an operator decided it. Raises AlreadyDecided when it was not pending."""
+    decided = advance(request, event, now, decided_by=by, decided_at=now, **changes)
+    if decided is None:
+        raise AlreadyDecided(state=state_at(request, now).value)
+    return decided
+
+
+def outcome(request: PairingRequest, now: float) -> WireError | None:
+    """Why the holder gets no token now; None when it has been approved."""
+    error = OUTCOMES.get(state_at(request, now))
+    return error and error(**({"reason": request.reason} if error is AccessDenied else {}))
+
+
+def attempts_left(request: PairingRequest) -> int:
+    """How many wrong guesses this request can still take."""
+    return max((METHODS[request.method].attempts or 0) - request.guesses, 0)
+
+
+def count_guess(request: PairingRequest) -> PairingRequest | None:
+    """The request with one more guess counted, to be written before the guess is looked at; None when used up."""
+    return request.evolve(guesses=request.guesses + 1) if attempts_left(request) else None
+
+
+def grantable(request: PairingRequest, default: Permissions) -> Permissions:
+    """What approving this request grants unless less is given."""
+    return request.requested if request.requested is not None else default

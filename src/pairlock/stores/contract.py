@@ -1,0 +1,105 @@
+"""What pairlock asks of a store. `pairlock.testing.StoreContract` proves that a store keeps it.
+
+Every promise of single use, lock-out and revocation rests on `commit`: all or nothing, and a
+record is replaced only by the version that follows the one that was read.
+"""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple, Protocol, TypeVar
+
+from msgspec import Struct
+
+from pairlock._core.records import AuditEvent, Device, PairingRequest, Record
+
+R = TypeVar("R", bound=Record)
+
+
+class Conflict(Exception):
+    """Somebody else wrote first: nothing was written. Read again, decide again."""
+
+
+class Add(Struct, frozen=True):
+    """Keep a record; one with its id (or its code digest) must not exist."""
+
+    record: Record
+
+
+class Swap(Struct, frozen=True):
+    """Replace a record by its next version; the one kept must be exactly the one before."""
+
+    record: Record
+
+
+class Log(Struct, frozen=True):
+    """Append an audit event."""
+
+    event: AuditEvent
+
+
+Write = Add | Swap | Log
+
+
+class Hits(NamedTuple):
+    """How often a counter was hit in its window, this time included, and when the window ends."""
+
+    count: int
+    resets_at: float
+
+
+class Batch(NamedTuple):
+    """Events in the order of their commits, and the cursor from which to go on after them."""
+
+    cursor: int
+    events: tuple[AuditEvent, ...]
+
+
+class Store(Protocol):
+    """Keeps records for any number of processes. Ids sort by time of making; lists are newest first.
+
+    Every method raises TemporarilyUnavailable when the store does not answer or cannot write; nothing of
+    that commit was kept. A cancelled call has either happened whole or not at all.
+    """
+
+    async def open(self) -> None:
+        """Connect, create or migrate. Raises StoreError when that cannot work."""
+
+    async def aclose(self) -> None:
+        """Let go of everything; a second call does nothing."""
+
+    async def commit(self, *writes: Write) -> None:
+        """Do all of these writes or none. Raises Conflict when one of them came too late."""
+
+    async def find(self, kind: type[R], id: str) -> R | None:
+        """The record of this kind with this id."""
+
+    async def find_code(self, digest: bytes) -> PairingRequest | None:
+        """The pairing request with this code digest."""
+
+    async def list_requests(
+        self, *, live_at: float, before: str | None = None, limit: int = 100
+    ) -> list[PairingRequest]:
+        """Requests pending or approved at that time, newest first, with ids below `before`."""
+
+    async def list_devices(
+        self, *, changed_since: float | None = None, before: str | None = None, limit: int = 100
+    ) -> list[Device]:
+        """Devices that are paired, newest first, with ids below `before`.
+
+        With `changed_since`: instead those, revoked ones too, whose epoch rose at or after that time.
+        """
+
+    async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
+        """Audit events, newest first, with a `seq` below `before`."""
+
+    async def hit(self, key: str, window: float, now: float) -> Hits:
+        """Count one hit; the count starts anew once `window` seconds have passed since its first."""
+
+    def watch(self, since: int | None = None) -> AsyncIterator[Batch]:
+        """Batches of what any process commits, each event once, none left out.
+
+        Starts after the cursor `since`, or at the present; the first batch comes at once, and an
+        empty one at least every second, to say that the feed is alive.
+        """
+
+    async def purge(self, now: float) -> int:
+        """Drop what is past its `purge_at`, and counters past their window; how many."""
