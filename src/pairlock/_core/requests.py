@@ -54,7 +54,9 @@ def decide(request: PairingRequest, event: Event, now: float, by: str, **changes
 def outcome(request: PairingRequest, now: float) -> WireError | None:
     """Why the holder gets no token now; None when it has been approved."""
     error = OUTCOMES.get(state_at(request, now))
-    return error and error(**({"reason": request.reason} if error is AccessDenied else {}))
+    if error is AccessDenied:
+        return AccessDenied(reason=request.reason)
+    return None if error is None else error()
 
 
 def attempts_left(request: PairingRequest) -> int:

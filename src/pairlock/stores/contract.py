@@ -5,7 +5,7 @@ record is replaced only by the version that follows the one that was read.
 """
 
 from collections.abc import AsyncIterator
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -39,14 +39,14 @@ class Log(Struct, frozen=True):
 Write = Add | Swap | Log
 
 
-class Hits(NamedTuple):
+class Hits(Struct, frozen=True):
     """How often a counter was hit in its window, this time included, and when the window ends."""
 
     count: int
     resets_at: float
 
 
-class Batch(NamedTuple):
+class Batch(Struct, frozen=True):
     """Events in the order of their commits, and the cursor from which to go on after them."""
 
     cursor: int
