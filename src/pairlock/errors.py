@@ -219,5 +219,6 @@ def wire_errors() -> dict[str, type[WireError]]:
 
 def error_from(body: Mapping[str, Any]) -> WireError:
     """The error that an answer's JSON object speaks of; unknown codes become ServerError."""
-    error = wire_errors().get(body.get("error", ""), ServerError)
+    code = body.get("error")
+    error = wire_errors().get(code, ServerError) if isinstance(code, str) else ServerError
     return error(**{name: body[name] for name in error.extras if name in body})

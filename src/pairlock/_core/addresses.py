@@ -15,8 +15,9 @@ MAX_SEGMENTS = 128
 
 # An encoded slash or backslash, or a percent sign that encodes nothing.
 _ENCODED_SEPARATOR = re.compile(rb"%(?:2f|5c|(?![0-9a-f]{2}))", re.IGNORECASE)
-# Controls, backslash, what a lenient UTF-8 decoder leaves behind, and what is still encoded after decoding.
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\\ufffd\ud800-\udfff]|%[0-9A-Fa-f]{2}")
+# Controls, backslash, what would end the path if it were parsed as a URL again (as `request.url` of Starlette 1.0
+# does), what a lenient UTF-8 decoder leaves behind, and what is still encoded after decoding.
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\?#\ufffd\ud800-\udfff]|%[0-9A-Fa-f]{2}")
 _HOLLOW = frozenset({"", ".", ".."})
 
 

@@ -18,7 +18,8 @@ class Alphabet:
 
     def normalise(self, typed: str) -> str:
         """What was meant by what was typed: upper case, look-alikes folded, the rest dropped."""
-        read = (self.folds.get(symbol, symbol) for symbol in typed.upper())
+        ascii_only = typed.encode("ascii", "ignore").decode()  # so that ß does not become SS
+        read = (self.folds.get(symbol, symbol) for symbol in ascii_only.upper())
         return "".join(symbol for symbol in read if symbol in self.symbols)
 
     def draw(self, length: int, entropy: bytes) -> str:

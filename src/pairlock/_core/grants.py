@@ -1,40 +1,12 @@
 """A grant: what a verified token lets its holder do, for as long as its device stands."""
 
-from collections.abc import Callable
-
 from pairlock._core.addresses import check_address
 from pairlock._core.permissions import Action, Permissions
+from pairlock._core.standings import Standing
 from pairlock._core.tokens import Claims
 from pairlock.errors import AmbiguousPath
 
 MAX_DECISIONS = 256
-
-
-class Standing:
-    """What this process knows of a device beyond its tokens: narrowed since, or revoked.
-
-    All grants of the device share it, so a change is seen by each of them at once.
-    """
-
-    __slots__ = ("__weakref__", "least_epoch", "mark", "permissions", "revoked", "watchers")
-
-    def __init__(self) -> None:
-        self.least_epoch = 0
-        self.permissions: Permissions | None = None
-        self.revoked = False
-        self.mark = object()  # replaced at every change: what was decided under another mark is void
-        self.watchers: set[Callable[[], None]] = set()  # called when the device is revoked
-
-    def narrow(self, epoch: int, permissions: Permissions) -> None:
-        """Tokens of an earlier epoch count for no more than these permissions."""
-        if epoch > self.least_epoch:
-            self.least_epoch, self.permissions = epoch, permissions
-            self.mark = object()
-
-    def revoke(self) -> None:
-        """No token of this device counts any more."""
-        self.revoked = True
-        self.mark = object()
 
 
 class Grant:
@@ -61,8 +33,9 @@ class Grant:
 
     def renew(self) -> None:
         """Forget what was decided before the device's standing changed."""
-        self.mark = self.standing.mark
+        mark = self.standing.mark  # read first: a change on another thread while this runs must not go unseen
         self.decisions: dict[Action, dict[str, bool]] = {"read": {}, "write": {}}
+        self.mark = mark
 
     @property
     def permissions(self) -> Permissions:
@@ -84,16 +57,14 @@ class Grant:
         return self._decide(action, address, decisions) if decision is None else decision
 
     def _decide(self, action: Action, address: str, decisions: dict[str, bool]) -> bool:
-        if len(decisions) >= MAX_DECISIONS:
-            del decisions[next(iter(decisions))]
-        decisions[address] = decided = not self.revoked and self._covers(action, address)
-        return decided
-
-    def _covers(self, action: Action, address: str) -> bool:
         try:
-            return self.permissions.allows(action, check_address(address))
+            decided = not self.revoked and self.permissions.allows(action, check_address(address))
         except AmbiguousPath:
-            return False
+            return False  # not remembered: only canonical addresses are of bounded length
+        if len(decisions) >= MAX_DECISIONS:
+            decisions.pop(next(iter(decisions)), None)
+        decisions[address] = decided
+        return decided
 
     @property
     def display_name(self) -> str:

@@ -8,14 +8,16 @@ from pairlock.errors import InvalidRequest
 MAX_NAME = 64
 MAX_TEXT = 200
 INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})  # controls, bidi marks, surrogates, private use
+BLANKS = r"\s\u115f\u1160\u2800\u3164\uffa0"  # spaces, and letters and symbols that look like them
 JOINERS = frozenset("\u200d")  # keeps composed emoji whole; harmless beside a visible symbol
 
 
 def clean_text(text: str, limit: int = MAX_TEXT) -> str:
     """Text safe to show on one line: controls and bidi marks dropped, spaces folded, cut at `limit`."""
-    spaced = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text))
+    spaced = re.sub(f"[{BLANKS}]", " ", text)
     kept = (symbol for symbol in spaced if symbol in JOINERS or unicodedata.category(symbol) not in INVISIBLE)
-    return "".join(kept).strip()[:limit]
+    folded = re.sub(" +", " ", "".join(kept)).strip()
+    return unicodedata.normalize("NFC", folded)[:limit].rstrip()
 
 
 def clean_name(name: str, what: str = "name") -> str:

@@ -18,7 +18,7 @@ Action = Literal["read", "write"]
 MAX_PATTERN_BYTES = 256
 MAX_PERMISSIONS_BYTES = 3072  # a token carries its permissions in a header; common servers stop at 8 KiB
 
-_NOT_LITERAL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\*?\[\]{}\ufffd\ud800-\udfff]|%[0-9A-Fa-f]{2}")
+_NOT_LITERAL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\*?#\[\]{}\ufffd\ud800-\udfff]|%[0-9A-Fa-f]{2}")
 
 
 def parse_pattern(pattern: object) -> str:
@@ -44,7 +44,7 @@ def _segment_problem(segment: str) -> str | None:
     if segment in ("", ".", ".."):
         return "has an empty or dot segment (write /x, not /x/)"
     if _NOT_LITERAL.search(segment):
-        return "only whole segments * and ** are special; ?, [], {}, \\, %XX and controls cannot stand in a segment"
+        return "only whole segments * and ** are special; ?, #, [], {}, \\, %XX and controls cannot stand in a segment"
     return None
 
 
@@ -207,12 +207,7 @@ class Permissions(Struct, frozen=True):
     def excess(self, other: "Permissions") -> list[str]:
         """The patterns of `other` that these permissions do not include, as "action:pattern"."""
         asked = (("read", self.read, other.read), ("write", self.write, other.write))
-        return [
-            f"{action}:{inner}"
-            for action, held, wanted in asked
-            for inner in wanted
-            if not any(include_pattern(outer, inner) for outer in held)
-        ]
+        return [f"{action}:{inner}" for action, held, wanted in asked for inner in wanted if not _includes(held, inner)]
 
     def include(self, other: "Permissions") -> bool:
         """Whether `other` is no wider than these; for a union of patterns, never yes wrongly."""
@@ -227,6 +222,13 @@ class Permissions(Struct, frozen=True):
     def scopes(self) -> list[str]:
         """As on the wire: "read:/sensors/**", "write:/control/lamp"."""
         return [f"read:{pattern}" for pattern in self.read] + [f"write:{pattern}" for pattern in self.write]
+
+
+def _includes(held: tuple[str, ...], inner: str) -> bool:
+    """Whether these patterns include that one: exactly where it has no `**`, else by any one of them."""
+    if "**" not in inner:  # then the pattern itself, its `*` a segment no literal equals, is its widest address
+        return compile_patterns(held).cover(inner)
+    return inner in held or any(include_pattern(outer, inner) for outer in held)
 
 
 def _parse_list(patterns: object) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What may be done with a pairing request, and what its holder is told. Time is an argument."""
 
+import math
 from typing import Any
 
 from pairlock._core.methods import METHODS
@@ -37,15 +38,17 @@ def state_at(request: PairingRequest, now: float) -> State:
     return TRANSITIONS[request.state, Event.EXPIRE]
 
 
-def advance(request: PairingRequest, event: Event, now: float, **changes: Any) -> PairingRequest | None:
-    """The next version of a request after an event; None where the table has no such transition."""
-    state = TRANSITIONS.get((state_at(request, now), event))
+def advance(request: PairingRequest, now: float, *events: Event, **changes: Any) -> PairingRequest | None:
+    """The next version of a request after these events; None where the table has no such transition."""
+    state: State | None = state_at(request, now)
+    for event in events:
+        state = state and TRANSITIONS.get((state, event))
     return None if state is None else request.evolve(state=state, **changes)
 
 
 def decide(request: PairingRequest, event: Event, now: float, by: str, **changes: Any) -> PairingRequest:
     """The request as an operator decided it. Raises AlreadyDecided when it was not pending."""
-    decided = advance(request, event, now, decided_by=by, decided_at=now, **changes)
+    decided = advance(request, now, event, decided_by=by, decided_at=now, **changes)
     if decided is None:
         raise AlreadyDecided(state=state_at(request, now).value)
     return decided
@@ -57,6 +60,11 @@ def outcome(request: PairingRequest, now: float) -> WireError | None:
     if error is AccessDenied:
         return AccessDenied(reason=request.reason)
     return None if error is None else error()
+
+
+def seconds_left(request: PairingRequest, now: float) -> int:
+    """For how long the request is still good, in whole seconds."""
+    return max(math.ceil(request.expires_at - now), 0)
 
 
 def attempts_left(request: PairingRequest) -> int:

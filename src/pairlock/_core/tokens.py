@@ -6,9 +6,10 @@ type and version, its fields are decoded strictly, and a second spelling of a si
 
 import hashlib
 import hmac
+import re
 
 import msgspec
-from itsdangerous import BadSignature, Signer
+from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 from itsdangerous.signer import SigningAlgorithm
 
@@ -16,8 +17,10 @@ from pairlock._core.keys import Keys
 from pairlock.errors import InvalidToken
 
 PREFIX = b"plk_"
-SIGNATURE_SYMBOLS = 43  # 32 bytes in base64 without padding
 MAX_TOKEN_BYTES = 8192
+
+# 32 bytes in URL-safe base64 without padding; the last symbol carries four bits, so its lowest two are zero.
+_SIGNATURE = re.compile(rb"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
 
 class Claims(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="capability.1"):
@@ -69,11 +72,11 @@ class TokenSigner:
     def read(self, token: bytes) -> Claims:
         """The claims of an untouched token, whatever its time. Raises InvalidToken."""
         payload, _, signature = token[len(PREFIX) :].rpartition(b".")
-        if not token.startswith(PREFIX) or len(signature) != SIGNATURE_SYMBOLS or len(token) > MAX_TOKEN_BYTES:
+        if not token.startswith(PREFIX) or not _SIGNATURE.fullmatch(signature) or len(token) > MAX_TOKEN_BYTES:
             raise InvalidToken
         if not self._signer.verify_signature(payload, signature):
             raise InvalidToken
         try:
             return self._decode(base64_decode(payload))
-        except (BadSignature, msgspec.MsgspecError, ValueError):
+        except (BadData, msgspec.MsgspecError, ValueError):
             raise InvalidToken from None

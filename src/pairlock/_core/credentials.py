@@ -1,0 +1,17 @@
+"""How a token travels in a request (RFC 6750 §2.1)."""
+
+from pairlock.errors import InvalidRequest, MissingToken
+
+
+def bearer_token(header: bytes) -> bytes:
+    """The token in an Authorization header.
+
+    Raises MissingToken for another scheme, InvalidRequest for a malformed Bearer one.
+    """
+    scheme, _, token = header.partition(b" ")
+    if scheme.lower() != b"bearer":  # the scheme is case-insensitive, RFC 9110 §11.1
+        raise MissingToken
+    token = token.strip(b" ")
+    if not token or b" " in token or b"," in token:
+        raise InvalidRequest(detail="the Authorization header must read: Bearer <token>")
+    return token

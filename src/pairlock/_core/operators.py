@@ -1,0 +1,23 @@
+"""Operators: who may approve, list and revoke. A kind of principal of their own, never a device."""
+
+from msgspec import Struct
+
+from pairlock._core.permissions import EVERYTHING, Permissions
+
+
+class Operator(Struct, frozen=True):
+    """Somebody the host has authenticated to decide about devices.
+
+    `id` is what the audit names; `permissions` bounds what this operator may grant.
+    """
+
+    id: str
+    permissions: Permissions = EVERYTHING
+
+    @property
+    def actor(self) -> str:
+        """How the audit names an operator."""
+        return f"operator:{self.id}"
+
+
+APP = Operator("app")  # the host application, deciding by itself

@@ -1,0 +1,66 @@
+"""The pairing sub-app: which address takes which call."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pairlock.asgi.answers import refusal, wire_error
+from pairlock.asgi.calls import SameSite
+from pairlock.asgi.device_side import DeviceSide
+from pairlock.asgi.operator_side import OperatorSide
+from pairlock.errors import MethodNotAllowed, NotFound, PairlockError, ServerError
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Lifespan = Callable[[object], AbstractAsyncContextManager[None]]
+
+
+def pairing_app(device: DeviceSide, operator: OperatorSide, lifespan: Lifespan) -> Starlette:
+    """The mountable sub-app."""
+    app = Starlette(
+        routes=[
+            _route("/requests", POST=device.start, GET=operator.requests),
+            _route("/requests/{id}", GET=device.poll, DELETE=device.cancel),
+            _route("/requests/{id}/pin", POST=device.submit_pin),
+            _route("/requests/{id}/token", POST=device.redeem),
+            _route("/requests/{id}/approve", POST=operator.approve),
+            _route("/requests/{id}/deny", POST=operator.deny),
+            _route("/whoami", GET=device.whoami, DELETE=device.unpair),
+            _route("/devices", GET=operator.list, DELETE=operator.revoke_all),
+            _route("/devices/{id}", PATCH=operator.change, DELETE=operator.revoke),
+        ],
+        middleware=[Middleware(SameSite)],
+        exception_handlers={PairlockError: _said, HTTPException: _no_such_call, Exception: _failed},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False  # one address a call: a redirected POST may lose its body or its secret
+    return app
+
+
+def _route(path: str, **endpoints: Endpoint) -> Route:
+    async def call(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return Route(path, call, methods=list(endpoints))
+
+
+async def _said(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PairlockError)  # noqa: S101  # Starlette hands over what was registered
+    return refusal(wire_error(error))
+
+
+async def _no_such_call(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException) or error.status_code != 405:
+        return refusal(NotFound())
+    response = refusal(MethodNotAllowed())
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return refusal(ServerError())

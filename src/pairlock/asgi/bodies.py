@@ -1,0 +1,39 @@
+"""How a request's body is read: bounded, JSON only, strictly decoded."""
+
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from pairlock._core.wire import Body
+from pairlock.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
+
+B = TypeVar("B", bound=Body)
+
+MAX_BODY_BYTES = 16 * 1024
+
+
+async def decode(request: Request, kind: type[B], *, optional: bool = False) -> B:
+    """The body of a request as a record of this kind; `optional` takes none for an empty object.
+
+    Raises BodyTooLarge, UnsupportedMediaType, InvalidRequest.
+    """
+    raw = await _read(request)
+    if optional and not raw:
+        return msgspec.convert({}, kind)
+    # A page of another site cannot send this type without asking first (CORS).
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(detail=str(error)) from None
+
+
+async def _read(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise BodyTooLarge
+    return bytes(body)

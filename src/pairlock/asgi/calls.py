@@ -1,0 +1,88 @@
+"""What every call of the sub-app goes through before its endpoint, so that none can forget it."""
+
+import hmac
+import inspect
+from collections.abc import Awaitable
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pairlock._core.credentials import bearer_token
+from pairlock._core.operators import Operator
+from pairlock._core.tokens import PREFIX
+from pairlock.asgi.answers import refuse
+from pairlock.errors import ConfigurationError, CrossSite, InvalidRequest, MissingToken, OperatorRequired
+
+FOREIGN = ("cross-site", "same-site")  # a sibling domain is not this site
+MIN_OPERATOR_TOKEN = 16
+
+
+class SameSite:
+    """ASGI middleware that refuses calls which a page of another site makes with a visitor's browser."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _is_foreign(scope["method"], Headers(scope=scope)):
+            await refuse(CrossSite(), scope, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+def _is_foreign(method: str, headers: Headers) -> bool:
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        follows_link = method in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
+        return site in FOREIGN and not follows_link
+    origin = headers.get("origin")  # browsers leave Sec-Fetch-Site out on plain HTTP
+    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+
+
+class OperatorHook(Protocol):
+    """The host's own authentication: who is the operator that makes this call? None: nobody who may."""
+
+    def __call__(self, connection: HTTPConnection, /) -> Operator | Awaitable[Operator | None] | None: ...
+
+
+def operator_token(token: str, operator: Operator = Operator("operator")) -> OperatorHook:  # noqa: B008  # frozen
+    """An operator hook for a single operator who sends a secret as a Bearer token.
+
+    Raises ConfigurationError when the secret is short enough to be guessed.
+    """
+    if len(token) < MIN_OPERATOR_TOKEN:
+        raise ConfigurationError(f"operator_token: give a random secret of at least {MIN_OPERATOR_TOKEN} characters")
+    secret = token.encode()
+
+    def authenticate(connection: HTTPConnection) -> Operator | None:
+        offered = _bearer(connection)
+        return operator if offered is not None and hmac.compare_digest(offered, secret) else None
+
+    return authenticate
+
+
+async def require_operator(request: Request, hook: OperatorHook | None) -> Operator:
+    """The operator who makes this call. Raises OperatorRequired; a device's token is never enough."""
+    token = _bearer(request)
+    if hook is None or (token is not None and token.startswith(PREFIX)):
+        raise OperatorRequired
+    found = hook(request)
+    operator = await found if inspect.isawaitable(found) else found
+    if operator is None:
+        raise OperatorRequired
+    return operator
+
+
+def request_secret(request: Request) -> str:
+    """The secret of a pairing request, as its device sends it. Raises MissingToken, InvalidRequest."""
+    return bearer_token(request.headers.get("authorization", "").encode("latin-1")).decode("latin-1")
+
+
+def _bearer(connection: HTTPConnection) -> bytes | None:
+    try:
+        return bearer_token(connection.headers.get("authorization", "").encode("latin-1"))
+    except (MissingToken, InvalidRequest):
+        return None

@@ -1,0 +1,87 @@
+"""Endpoints for devices: ask, prove, wait, redeem, cancel; and who am I."""
+
+import re
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pairlock._core.permissions import Permissions
+from pairlock._core.wire import (
+    NoBody,
+    PinBody,
+    StartBody,
+    device_answer,
+    started_answer,
+    state_answer,
+    token_answer,
+)
+from pairlock.asgi.answers import answer
+from pairlock.asgi.bodies import decode
+from pairlock.asgi.calls import request_secret
+from pairlock.asgi.credentials import credentials
+from pairlock.devices import Devices
+from pairlock.pairing import INTERVAL, Pairing, Redeemed, origin_of
+from pairlock.runtime import Runtime
+from pairlock.verifier import Verifier
+
+LONGEST_WAIT = 30  # seconds
+
+
+class DeviceSide:
+    """What a device may call; every call proves itself by a secret of its own."""
+
+    def __init__(self, runtime: Runtime, pairing: Pairing, devices: Devices, verifier: Verifier) -> None:
+        self.runtime = runtime
+        self.pairing = pairing
+        self.devices = devices
+        self.verifier = verifier
+
+    async def start(self, request: Request) -> Response:
+        body = await decode(request, StartBody)
+        wanted = None if body.permissions is None else Permissions.parse(body.permissions)
+        address = request.client.host if request.client else ""
+        origin = origin_of(address, request.headers.get("user-agent", ""), body.hint)
+        started = await self.pairing.start(body.name, permissions=wanted, origin=origin)
+        settings, now = self.runtime.settings, self.runtime.clock()
+        return answer(
+            started_answer(started.request, started.secret, interval=INTERVAL, pin_length=settings.pin_length, now=now),
+            201,
+        )
+
+    async def submit_pin(self, request: Request) -> Response:
+        secret, body = request_secret(request), await decode(request, PinBody)
+        return await self._token(await self.pairing.submit_pin(request.path_params["id"], secret, body.pin))
+
+    async def poll(self, request: Request) -> Response:
+        seconds = _preferred_wait(request)
+        found = await self.pairing.wait(request.path_params["id"], request_secret(request), seconds)
+        applied = {"preference-applied": f"wait={seconds}"} if seconds else {}
+        return answer(state_answer(found, self.runtime.clock()), headers=applied)
+
+    async def redeem(self, request: Request) -> Response:
+        secret, _ = request_secret(request), await decode(request, NoBody, optional=True)
+        return await self._token(await self.pairing.redeem(request.path_params["id"], secret))
+
+    async def cancel(self, request: Request) -> Response:
+        await self.pairing.cancel(request.path_params["id"], request_secret(request))
+        return answer(None, 204)
+
+    async def whoami(self, request: Request) -> Response:
+        grant = await self.verifier.admit(credentials(request.scope))
+        device = await self.devices.find(grant.device_id)
+        return answer({"device": device_answer(device), "server": self.runtime.server})
+
+    async def unpair(self, request: Request) -> Response:
+        grant = await self.verifier.admit(credentials(request.scope))
+        await self.devices.revoke(grant.device_id, by=f"device:{grant.device_id}")
+        return answer(None, 204)
+
+    async def _token(self, redeemed: Redeemed) -> Response:
+        token, life = self.devices.token(redeemed.device)
+        return answer(token_answer(redeemed.device, token, life, server=self.runtime.server, message=redeemed.message))
+
+
+def _preferred_wait(request: Request) -> int:
+    """For how many seconds the caller would wait for a change (RFC 7240 §4.3)."""
+    found = re.search(r"(?:^|[,;\s])wait=(\d{1,4})\b", request.headers.get("prefer", ""))
+    return min(int(found[1]), LONGEST_WAIT) if found else 0

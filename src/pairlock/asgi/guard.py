@@ -1,0 +1,206 @@
+"""The middleware: a request reaches the app it guards, or is refused. Deny is the default.
+
+What was decided before for the same token, method and path is found in `_recall`, the hot path;
+everything else is decided in `_identify`.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pairlock._core.addresses import READ_METHODS, canonical, check_address
+from pairlock._core.grants import Grant
+from pairlock._core.permissions import Patterns, parse_pattern
+from pairlock._core.standings import REVOKED
+from pairlock.asgi.answers import refuse, wire_error
+from pairlock.asgi.credentials import SUBPROTOCOL, check_origin, credentials, from_subprotocol, without_token
+from pairlock.asgi.live import Connection, Disconnected
+from pairlock.errors import ConfigurationError, InvalidPermissions, InvalidToken, NotPermitted, PairlockError, WireError
+from pairlock.verifier import Verifier
+
+MAX_KNOWN = 4096  # tokens remembered
+MAX_VERDICTS = 256  # places remembered for each
+
+NOT_PERMITTED = NotPermitted()
+
+
+class Anonymous:
+    """Who reaches a public address without a token that allows it: Starlette's `request.user` and `request.auth`."""
+
+    is_authenticated = False
+    display_name = ""
+    identity = ""
+    scopes: tuple[str, ...] = ()
+
+
+ANONYMOUS = Anonymous()
+
+Place = tuple[str, str, bytes | None, str]  # method, path, raw path, root path
+
+
+class Known(NamedTuple):
+    """A grant, the mark of its device's standing when its verdicts were reached, and those verdicts."""
+
+    grant: Grant
+    mark: object
+    verdicts: dict[Place, bool]
+
+
+class Guard:
+    """ASGI middleware that lets paired devices do what they were granted, and nobody else anything.
+
+    `public` lists patterns that anybody may reach; `address` tells the address of a request where that is
+    not its path; `origins` lists further web origins, such as "https://app.example", whose pages may open
+    WebSockets here. Raises ConfigurationError when a public pattern is malformed.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        verifier: Verifier,
+        public: Iterable[str] = (),
+        address: Callable[[Scope], str] | None = None,
+        origins: Iterable[str] = (),
+    ) -> None:
+        self.app = app
+        self.verifier = verifier
+        self.runtime = verifier.runtime
+        self.clock = verifier.runtime.clock
+        self.public = _public_patterns(public)
+        self.address = address
+        self.origins = frozenset(origins)
+        self.known: dict[bytes | None, Known] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            grant = self._recall(scope)
+            if grant is None:
+                grant = await self._admit(scope, receive, send)
+            elif grant is False:
+                await refuse(NOT_PERMITTED, scope, send)
+            if grant:
+                scope["user"] = scope["auth"] = scope.setdefault("state", {})["grant"] = grant
+                task, served = asyncio.current_task(self.runtime.loop), grant.standing.served
+                served.add(task)
+                try:
+                    await self.app(scope, receive, send)
+                except asyncio.CancelledError as error:
+                    if error.args != (REVOKED,):
+                        raise
+                    await _end_cut(task, scope, send)
+                finally:
+                    served.discard(task)
+        elif scope["type"] == "websocket":
+            grant = await self._admit(scope, receive, send)
+            if grant:
+                await self._connect(grant, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _recall(self, scope: Scope) -> Grant | Literal[False] | None:
+        """The grant that allowed this very request before and still does, False if it did not, None if unknown."""
+        offered = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                if offered is not None:
+                    return None
+                offered = value
+        known = self.known.get(offered)
+        if known is None:
+            return None
+        grant, mark, verdicts = known
+        if mark is not grant.standing.mark or grant.expires_at <= self.clock() or not self.runtime.fresh:
+            return None
+        if scope["query_string"] and b"access_token" in scope["query_string"]:
+            return None
+        verdict = verdicts.get((scope["method"], scope["path"], scope.get("raw_path"), scope.get("root_path", "")))
+        return grant if verdict else verdict
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> Grant | None:
+        """The grant of a request that may be made; None once it has been refused, or served as public."""
+        try:
+            grant = await self._identify(scope)
+        except PairlockError as error:
+            await refuse(wire_error(error), scope, send)
+            return None
+        if grant is None:
+            scope.setdefault("user", ANONYMOUS)
+            scope.setdefault("auth", ANONYMOUS)
+            await self.app(scope, receive, send)
+        return grant
+
+    async def _identify(self, scope: Scope) -> Grant | None:
+        """Whose grant allows this request; None where it needs none. Raises what forbids it."""
+        address = self._address(scope)
+        try:
+            header = credentials(scope)
+            grant = await self.verifier.admit(header)
+            allowed = grant.allows(_action(scope), address)
+            public = self.public.cover(address)
+            if scope["type"] == "http" and self.address is None and not public:
+                self._remember(header, grant, scope, allowed)
+            if not allowed:
+                raise NotPermitted
+        except WireError:
+            if self.public.cover(address):
+                return None
+            raise
+        if from_subprotocol(scope):
+            check_origin(scope, self.origins)
+        return grant
+
+    def _address(self, scope: Scope) -> str:
+        if self.address is not None:
+            return check_address(self.address(scope))
+        return canonical(scope["path"], scope.get("raw_path"), scope.get("root_path", ""))
+
+    def _remember(self, header: bytes, grant: Grant, scope: Scope, allowed: bool) -> None:
+        known = self.known.get(header)
+        if known is None or known.mark is not grant.standing.mark:
+            if len(self.known) >= MAX_KNOWN:
+                del self.known[next(iter(self.known))]
+            known = self.known[header] = Known(grant, grant.standing.mark, {})
+        if len(known.verdicts) >= MAX_VERDICTS:
+            del known.verdicts[next(iter(known.verdicts))]
+        place = (scope["method"], scope["path"], scope.get("raw_path"), scope.get("root_path", ""))
+        known.verdicts[place] = allowed
+
+    async def _connect(self, grant: Grant, scope: Scope, receive: Receive, send: Send) -> None:
+        subprotocol = None
+        if from_subprotocol(scope):
+            subprotocol, scope = SUBPROTOCOL, without_token(scope)
+        connection, served = Connection(receive, send, subprotocol), grant.standing.served
+        scope["user"] = scope["auth"] = scope.setdefault("state", {})["grant"] = grant
+        served.add(connection)
+        try:
+            await self.app(scope, connection.receive, connection.send)
+        except (asyncio.CancelledError, Disconnected):
+            if connection.closing is None:
+                raise
+        finally:
+            served.discard(connection)
+
+
+def _action(scope: Scope) -> Literal["read", "write"]:
+    if scope["type"] == "websocket":  # the handshake; the app asks its grant about messages
+        return "read"
+    return "read" if scope["method"] in READ_METHODS else "write"
+
+
+def _public_patterns(public: Iterable[str]) -> Patterns:
+    try:
+        return Patterns(parse_pattern(pattern) for pattern in public)
+    except InvalidPermissions as error:
+        raise ConfigurationError(f"public: {error.detail}") from error
+
+
+async def _end_cut(task: asyncio.Task[Any] | None, scope: Scope, send: Send) -> None:
+    """Answer a request that was cancelled because its device was revoked."""
+    if task is not None:
+        task.uncancel()
+    with suppress(Exception):  # a response that has begun can only be broken off, which the server does
+        await refuse(InvalidToken(), scope, send)

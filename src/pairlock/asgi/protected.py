@@ -1,0 +1,46 @@
+"""`protect`: an app, its guard and the pairing sub-app as one ASGI app."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pairlock.errors import PairlockError
+from pairlock.runtime import Runtime
+
+SHUT_DOWN = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
+
+
+class Protected:
+    """Serves the pairing sub-app below `at` and everything else through the guard; starts and stops with its host."""
+
+    def __init__(self, guarded: ASGIApp, *, app: ASGIApp, pairing: ASGIApp, at: str, runtime: Runtime) -> None:
+        self.guarded = guarded
+        self.app = app
+        self.pairing = pairing
+        self.at = at
+        self.runtime = runtime
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        root = scope.get("root_path", "") + self.at
+        if scope["path"] == root or scope["path"].startswith(root + "/"):
+            await self.pairing({**scope, "root_path": root}, receive, send)
+        else:
+            await self.guarded(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_on(message: Message) -> None:
+            if message["type"] in SHUT_DOWN:
+                await self.runtime.aclose()
+            await send(message)
+
+        try:
+            await self.runtime.ready()
+        except PairlockError as error:
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        try:
+            await self.app(scope, receive, send_on)
+        finally:  # an app that knows no lifespan ends here at once: pairlock starts again with the first request
+            await self.runtime.aclose()

@@ -1,0 +1,224 @@
+"""What runs once in a process: the open store, the keys, and the change feed that keeps standings fresh."""
+
+import asyncio
+import logging
+import secrets
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from pairlock._core.codes import ID_RANDOM_BYTES, make_id
+from pairlock._core.keys import Keys
+from pairlock._core.records import AuditEvent, Setting
+from pairlock._core.standings import Standing, Standings
+from pairlock._core.tokens import TokenSigner
+from pairlock.errors import ConfigurationError, TemporarilyUnavailable
+from pairlock.settings import Settings
+from pairlock.stores.contract import Add, Batch, Conflict, Log, Store, Write
+
+T = TypeVar("T")
+
+logger = logging.getLogger("pairlock")
+
+ATTEMPTS = 32  # each lost race means that somebody else's write succeeded
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts to reach the feed again
+PURGE_EVERY = 60.0
+GRACE = 0.05  # seconds in which a request that was admitted before the revocation may still be answered
+PAGE = 500
+
+
+class Runtime:
+    """Starts at the first `ready()`, once, and again should its event loop have gone.
+
+    `fresh` is True while revocations made elsewhere are known to arrive.
+    """
+
+    def __init__(
+        self, store: Store, load_keys: Callable[[], Keys], settings: Settings, clock: Callable[[], float]
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.standings = Standings(self._cut)
+        self.fresh = False
+        self.companions: list[Callable[[], Coroutine[None, None, None]]] = []  # run while this runs
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._store = store
+        self._load_keys = load_keys
+        self._purge_at = 0.0
+        self._accompanying: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._started: asyncio.Future[None] | None = None
+        self._stale_timer: asyncio.TimerHandle | None = None
+        self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._listeners: set[asyncio.Queue[AuditEvent]] = set()
+
+    async def ready(self) -> Store:
+        """The open store; starts what is not running. Raises StoreError or ConfigurationError when that fails."""
+        loop = asyncio.get_running_loop()
+        if self._task is None or self._task.done() or self._task.get_loop().is_closed():
+            self.loop, self._started = loop, loop.create_future()
+            self._task = loop.create_task(self._run(self._started), name="pairlock")
+        if self.loop is not loop or self._started is None:
+            raise ConfigurationError("one Pairlock serves one event loop; make another for another loop")
+        await asyncio.shield(self._started)
+        return self._store
+
+    async def aclose(self) -> None:
+        """Stop following and close the store; a later `ready()` starts again."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def commit(self, *writes: Write) -> None:
+        """Write all or nothing, and let this process act upon it at once. Raises Conflict."""
+        store = await self.ready()
+        await store.commit(*writes)
+        for write in writes:
+            if isinstance(write, Log):
+                self._act_upon(write.event)
+
+    async def settle(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Read, decide and commit until no other write comes between. Raises TemporarilyUnavailable at the bound."""
+        for _ in range(ATTEMPTS):
+            try:
+                return await attempt()
+            except Conflict:
+                continue
+        raise TemporarilyUnavailable(retry_after=1)
+
+    @contextmanager
+    def waiting_for(self, request_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set once anything happens to a pairing request, in any process."""
+        event = asyncio.Event()
+        self._waiters[request_id].add(event)
+        try:
+            yield event
+        finally:
+            self._waiters[request_id].discard(event)
+            if not self._waiters[request_id]:
+                del self._waiters[request_id]
+
+    @contextmanager
+    def listening(self) -> Iterator[asyncio.Queue[AuditEvent]]:
+        """A queue of what happens from now on, in any process, in the order of commits."""
+        queue: asyncio.Queue[AuditEvent] = asyncio.Queue()
+        self._listeners.add(queue)
+        try:
+            yield queue
+        finally:
+            self._listeners.discard(queue)
+
+    def _cut(self, standing: Standing) -> None:
+        asyncio.get_running_loop().call_later(GRACE, standing.cut)
+
+    def _act_upon(self, event: AuditEvent) -> None:
+        self.standings.apply(event)
+        for waiter in self._waiters.get(event.request_id or "", ()):
+            waiter.set()
+
+    async def _run(self, started: asyncio.Future[None]) -> None:
+        try:
+            self.keys = self._load_keys()
+            self.signer = TokenSigner(self.keys)
+            await self._store.open()
+            self.server = {"id": await self._server_id(), "name": self.settings.server_name}
+            await self._follow(started)
+        except Exception as error:
+            if started.done():
+                logger.exception("pairlock stopped following its store; the next call starts it again")
+            else:
+                started.set_exception(error)
+        finally:
+            started.cancel()
+            self._go_stale()
+            await _stop(self._accompanying)
+            await self._store.aclose()
+
+    async def _server_id(self) -> str:
+        """The lasting identity of this service, the same in all its processes."""
+        made = Setting(id="server", value=make_id(self.clock(), secrets.token_bytes(ID_RANDOM_BYTES)))
+
+        async def attempt() -> str:
+            kept = await self._store.find(Setting, made.id)
+            if kept is None:
+                await self._store.commit(Add(made))
+            return str((kept or made).value)
+
+        return await self.settle(attempt)
+
+    async def _follow(self, started: asyncio.Future[None]) -> None:
+        cursor: int | None = None
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                async for batch in self._store.watch(cursor):
+                    if cursor is None:
+                        await self._load_standings()
+                    cursor, pause = batch.cursor, FIRST_PAUSE
+                    self._take_up(batch)
+                    if not started.done():
+                        started.set_result(None)
+                        self._accompanying = [asyncio.create_task(logged(run())) for run in self.companions]
+                    await self._purge()
+            except TemporarilyUnavailable as error:
+                if not started.done():
+                    raise
+                if pause == FIRST_PAUSE:
+                    logger.warning("the change feed was interrupted (%s); trying until it is back", error.__cause__)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _take_up(self, batch: Batch) -> None:
+        for event in batch.events:
+            self._act_upon(event)
+            for listener in self._listeners:
+                listener.put_nowait(event)
+        self.fresh = True
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._stale_timer = loop.call_later(self.settings.max_staleness, self._lose_feed)
+
+    def _lose_feed(self) -> None:
+        self._go_stale()
+        logger.error(
+            "no change feed for %.0f s: guarded paths answer 503 until it is back", self.settings.max_staleness
+        )
+
+    def _go_stale(self) -> None:
+        self.fresh = False
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
+            self._stale_timer = None
+
+    async def _load_standings(self) -> None:
+        before: str | None = None
+        since = self.clock() - self.settings.token_life
+        while page := await self._store.list_devices(changed_since=since, before=before, limit=PAGE):
+            for device in page:
+                self.standings.load(device)
+            before = page[-1].id
+
+    async def _purge(self) -> None:
+        now = self.clock()
+        if now < self._purge_at:
+            return
+        self._purge_at = now + PURGE_EVERY
+        self.standings.forget(now - self.settings.token_life)
+        await self._store.purge(now)
+
+
+async def logged(work: Awaitable[None]) -> None:
+    """Await what an application gave us; what it raises is logged, and stops nothing of ours."""
+    try:
+        await work
+    except Exception:
+        logger.exception("a callback failed")
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,42 @@
+"""The settings of a service, checked once: what cannot work is said at start, never during a request."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from pairlock._core.permissions import Permissions
+from pairlock.errors import ConfigurationError, InvalidPermissions
+
+PIN_LENGTHS = range(4, 13)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """How a service pairs. Durations are in seconds. Raises ConfigurationError when it cannot work.
+
+    `default_permissions` is what a right PIN grants when the device asked for nothing narrower;
+    `token_life` bounds how long a token counts without being renewed;
+    `max_staleness` is how long revocations may go unheard before everything guarded is refused.
+    """
+
+    default_permissions: Permissions
+    enabled: bool = True
+    pin_length: int = 6
+    pin_timeout: float = 300
+    token_life: float = 90 * 86400
+    max_staleness: float = 10
+    server_name: str = "pairlock"
+
+    def __post_init__(self) -> None:
+        if self.pin_length not in PIN_LENGTHS:
+            raise ConfigurationError(f"pin_length: {self.pin_length!r} is not from 4 to 12; 6 is a good choice")
+        for name in ("pin_timeout", "token_life", "max_staleness"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name}: {getattr(self, name)!r} is not a positive number of seconds")
+
+
+def permissions_setting(given: Any) -> Permissions:
+    """The setting `default_permissions` as Permissions. Raises ConfigurationError, naming the pattern."""
+    try:
+        return Permissions.parse(given)
+    except (InvalidPermissions, TypeError, ValueError) as error:
+        raise ConfigurationError(f'default_permissions: give {{"read": [...], "write": [...]}} ({error})') from error

@@ -1,0 +1,215 @@
+"""The store for tests and demonstrations: everything in this process, gone when it ends."""
+
+import asyncio
+import contextlib
+import heapq
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterable
+from operator import attrgetter
+from typing import cast
+
+import msgspec
+from msgspec.structs import replace
+
+from pairlock._core.records import AuditEvent, Device, PairingRequest, Record
+from pairlock._core.states import LIVE
+from pairlock.errors import StoreError, TemporarilyUnavailable
+from pairlock.stores.contract import Add, Batch, Conflict, Hits, Log, R, Swap, Write
+
+HEARTBEAT = 0.5  # half of what is promised, so that a slow machine keeps the promise too
+
+_id = attrgetter("id")
+_seq = attrgetter("seq")
+
+
+class MemoryData:
+    """What handles share: two on the same data are to each other as two processes are."""
+
+    def __init__(self) -> None:
+        self.records: dict[type[Record], dict[str, Record]] = defaultdict(dict)
+        self.codes: dict[bytes, str] = {}
+        self.events: list[AuditEvent] = []
+        self.last_seq = 0
+        self.counters: dict[str, Hits] = {}
+        self.wakes: set[asyncio.Event] = set()
+
+    def write_all(self, writes: Iterable[Write]) -> None:
+        """All or none: what was done is undone when a later write comes too late."""
+        with contextlib.ExitStack() as undo:
+            for write in writes:
+                if not isinstance(write, Log):
+                    before, after = self._before(write), _copy(write.record)
+                    self.exchange(before, after)
+                    undo.callback(self.exchange, after, before)
+            undo.pop_all()
+        for write in writes:
+            if isinstance(write, Log):
+                self._append(write.event)
+
+    def _before(self, write: Add | Swap) -> Record | None:
+        """The record that a write replaces. Raises Conflict when it is not the one expected."""
+        record = write.record
+        before = self.records[type(record)].get(record.id)
+        expected = record.version - 1 if isinstance(write, Swap) else None
+        if expected != (None if before is None else before.version):
+            raise Conflict
+        code = _code(record)
+        if code is not None and self.codes.get(code, record.id) != record.id:
+            raise Conflict
+        return before
+
+    def exchange(self, before: Record | None, after: Record | None) -> None:
+        """Put one version in the place of the other; None where there is none."""
+        if before is not None:
+            del self.records[type(before)][before.id]
+            self._index(before, None)
+        if after is not None:
+            self.records[type(after)][after.id] = after
+            self._index(after, after.id)
+
+    def _index(self, record: Record, id: str | None) -> None:
+        code = _code(record)
+        if code is not None and id is not None:
+            self.codes[code] = id
+        elif code is not None:
+            del self.codes[code]
+
+    def _append(self, event: AuditEvent) -> None:
+        self.last_seq += 1
+        self.events.append(replace(event, seq=self.last_seq))
+
+    def hit(self, key: str, window: float, now: float) -> Hits:
+        """Count one hit."""
+        hits = self.counters.get(key)
+        if hits is None or hits.resets_at <= now:
+            hits = Hits(0, now + window)
+        self.counters[key] = hits = replace(hits, count=hits.count + 1)
+        return hits
+
+    def purge(self, now: float) -> int:
+        """Drop what is due."""
+        due = [record for kept in self.records.values() for record in kept.values() if _is_due(record, now)]
+        for record in due:
+            self.exchange(record, None)
+        ended = [key for key, hits in self.counters.items() if hits.resets_at <= now]
+        for key in ended:
+            del self.counters[key]
+        events = len(self.events)
+        self.events = [event for event in self.events if not _is_due(event, now)]
+        return len(due) + len(ended) + events - len(self.events)
+
+    def wake(self) -> None:
+        """Tell every watcher that there may be something new."""
+        for wake in self.wakes:
+            wake.set()
+
+
+class MemoryStore:
+    """Records in memory. Handles on one `MemoryData` share them; all must run in one event loop."""
+
+    def __init__(self, data: MemoryData | None = None) -> None:
+        self._kept = MemoryData() if data is None else data
+        self._is_open = False
+
+    @property
+    def _data(self) -> MemoryData:
+        if not self._is_open:
+            cause = StoreError("this MemoryStore is not open: await its open() first")
+            raise TemporarilyUnavailable(retry_after=1) from cause
+        return self._kept
+
+    async def open(self) -> None:
+        """Begin."""
+        self._is_open = True
+
+    async def aclose(self) -> None:
+        """End; the data stays with the other handles. A second call does nothing."""
+        self._is_open = False
+        self._kept.wake()
+
+    async def commit(self, *writes: Write) -> None:
+        """Do all of these writes or none. Raises Conflict when one of them came too late."""
+        self._data.write_all(writes)
+        self._data.wake()
+
+    async def find(self, kind: type[R], id: str) -> R | None:
+        """The record of this kind with this id."""
+        found = cast("R | None", self._data.records[kind].get(id))
+        return None if found is None else _copy(found)
+
+    async def find_code(self, digest: bytes) -> PairingRequest | None:
+        """The pairing request with this code digest."""
+        known_id = self._data.codes.get(digest)
+        return None if known_id is None else await self.find(PairingRequest, known_id)
+
+    async def list_requests(
+        self, *, live_at: float, before: str | None = None, limit: int = 100
+    ) -> list[PairingRequest]:
+        """Requests pending or approved at that time, newest first, with ids below `before`."""
+        live = (
+            request for request in self._all(PairingRequest) if request.state in LIVE and request.expires_at > live_at
+        )
+        return _newest(live, before, limit)
+
+    async def list_devices(
+        self, *, changed_since: float | None = None, before: str | None = None, limit: int = 100
+    ) -> list[Device]:
+        """Devices that are paired, newest first; with `changed_since`, all whose epoch rose from then on."""
+        devices = self._all(Device)
+        if changed_since is None:
+            wanted = (device for device in devices if device.revoked_at is None)
+        else:
+            wanted = (device for device in devices if device.epoch_at is not None and device.epoch_at >= changed_since)
+        return _newest(wanted, before, limit)
+
+    async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
+        """Audit events, newest first, with a `seq` below `before`."""
+        events = self._data.events
+        end = len(events) if before is None else bisect_left(events, before, key=_seq)
+        return events[max(end - limit, 0) : end][::-1]
+
+    async def hit(self, key: str, window: float, now: float) -> Hits:
+        """Count one hit; the count starts anew once `window` seconds have passed since its first."""
+        return self._data.hit(key, window, now)
+
+    async def purge(self, now: float) -> int:
+        """Drop what is past its `purge_at`, and counters past their window; how many."""
+        return self._data.purge(now)
+
+    async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
+        """Batches of what any handle commits, at once; an empty one at least every second."""
+        wake, data = asyncio.Event(), self._data
+        data.wakes.add(wake)
+        try:
+            cursor = data.last_seq if since is None else since
+            while True:
+                wake.clear()
+                events = self._data.events[bisect_right(self._data.events, cursor, key=_seq) :]
+                cursor = events[-1].seq if events else cursor
+                yield Batch(cursor, tuple(events))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(HEARTBEAT):
+                        await wake.wait()
+        finally:
+            data.wakes.discard(wake)
+
+    def _all(self, kind: type[R]) -> Iterable[R]:
+        return cast("Iterable[R]", self._data.records[kind].values())
+
+
+def _newest(records: Iterable[R], before: str | None, limit: int) -> list[R]:
+    return heapq.nlargest(limit, (record for record in records if before is None or record.id < before), key=_id)
+
+
+def _is_due(kept: Record | AuditEvent, now: float) -> bool:
+    return kept.purge_at is not None and kept.purge_at <= now
+
+
+def _code(record: Record) -> bytes | None:
+    return record.code_digest if isinstance(record, PairingRequest) else None
+
+
+def _copy(record: R) -> R:
+    """The record as a file would give it back: what a caller does to a setting's value changes nothing kept."""
+    return msgspec.json.decode(msgspec.json.encode(record), type=type(record))

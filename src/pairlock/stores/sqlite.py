@@ -1,0 +1,283 @@
+"""The default store: one SQLite file, shared by any number of processes on one machine.
+
+All work runs on the one thread of one connection, in the order in which it was asked for. A commit
+is a single call there: no read of this handle falls into it, and no cancelled caller leaves it half done.
+"""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import aiosqlite
+import msgspec
+from msgspec.structs import replace
+
+from pairlock._core.records import AuditEvent, Device, PairingRequest
+from pairlock.errors import StoreError, TemporarilyUnavailable
+from pairlock.stores.contract import Batch, Conflict, Hits, Log, R, Swap, Write
+from pairlock.stores.sqlite_schema import IS_LIVE, TABLES, connect, encode, prepare, transaction
+
+BUSY_TIMEOUT = 5.0  # seconds that a write waits for another process's, on the worker thread
+POLL_INTERVAL = 0.1
+POLLS_PER_HEARTBEAT = 5  # half of what is promised, so that a slow machine keeps the promise too
+MAX_BATCH = 500
+
+LAST_ID = "\U0010ffff"
+LAST_SEQ = 2**63 - 1
+
+# INDEXED BY: a query that loses its index fails, rather than slowing down as the file grows.
+FIND_CODE = "SELECT data FROM requests WHERE code_digest = ?"
+LIST_REQUESTS = (
+    "SELECT data FROM requests INDEXED BY requests_live"  # noqa: S608  # a constant
+    f" WHERE {IS_LIVE} AND expires_at > ? AND id < ? ORDER BY id DESC LIMIT ?"
+)
+LIST_PAIRED = (
+    "SELECT data FROM devices INDEXED BY devices_paired WHERE revoked_at IS NULL AND id < ? ORDER BY id DESC LIMIT ?"
+)
+LIST_CHANGED = (
+    "SELECT data FROM devices INDEXED BY devices_changed WHERE epoch_at >= ? AND id < ? ORDER BY id DESC LIMIT ?"
+)
+LIST_EVENTS = "SELECT seq, data FROM events WHERE seq < ? ORDER BY seq DESC LIMIT ?"
+EVENTS_AFTER = "SELECT seq, data FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+LAST_EVENT = "SELECT ifnull(max(seq), 0) FROM events"
+APPEND = "INSERT INTO events (purge_at, data) VALUES (?, ?)"
+HIT = (
+    "INSERT INTO counters (key, count, resets_at) VALUES (:key, 1, :resets_at) ON CONFLICT (key) DO UPDATE SET"
+    " count = CASE WHEN resets_at <= :now THEN 1 ELSE count + 1 END,"
+    " resets_at = CASE WHEN resets_at <= :now THEN :resets_at ELSE resets_at END"
+    " RETURNING count, resets_at"
+)
+PURGES = (
+    *(table.purge for table in TABLES.values()),
+    "DELETE FROM events WHERE purge_at <= ?",
+    "DELETE FROM counters WHERE resets_at <= ?",
+)
+
+_decode_request = TABLES[PairingRequest].decode
+_decode_device = TABLES[Device].decode
+_decode_event = msgspec.json.Decoder(AuditEvent).decode
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Connection(aiosqlite.Connection):
+    """aiosqlite's connection, and a way to run several statements in one hop to its thread."""
+
+    async def perform(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """What this function of the plain connection returns, run on the thread from begin to end.
+
+        aiosqlite has one call per statement in public: a read could fall between two of them, and a
+        cancelled caller would leave its transaction open. Its own methods are made from `_execute`.
+        """
+        result: T = await self._execute(function, self._conn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        return result
+
+
+class SQLiteStore:
+    """Records in one SQLite file, made with mode 0600 where it is missing; its folder must exist.
+
+    A write waits up to `busy_timeout` seconds for those of other processes.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = BUSY_TIMEOUT) -> None:
+        self.path = os.fspath(path)
+        self._busy_timeout = busy_timeout
+        self._connection: Connection | None = None
+        self._wakes: set[asyncio.Event] = set()
+
+    def __repr__(self) -> str:
+        return f"SQLiteStore({self.path!r})"
+
+    async def open(self) -> None:
+        """Create or migrate the file. Raises StoreError when that cannot work; an open store stays as it is."""
+        if self._connection is None:
+            with _explained(self.path):
+                self._connection = await self._connect()
+
+    async def _connect(self) -> Connection:
+        # Made here and not on the thread: whenever the caller is cancelled, we hold what must be closed.
+        plain = connect(self.path, self._busy_timeout)
+        connection = Connection(lambda: plain, 64)
+        try:
+            await connection
+            await connection.perform(prepare, self.path, self._busy_timeout)
+        except BaseException:
+            await connection.close()
+            plain.close()
+            raise
+        return connection
+
+    async def aclose(self) -> None:
+        """Finish what has been asked for, then close; a second call does nothing."""
+        connection, self._connection = self._connection, None
+        self._wake()
+        if connection is not None:
+            await connection.close()
+
+    async def commit(self, *writes: Write) -> None:
+        """Do all of these writes or none. Raises Conflict when one of them came too late."""
+        try:
+            await self._perform(_write_all, writes)
+        finally:
+            self._wake()  # for a cancelled caller too: its writes are queued, and a read comes after them
+
+    async def find(self, kind: type[R], id: str) -> R | None:
+        """The record of this kind with this id."""
+        table = TABLES[kind]
+        found = await self._fetch(table.select, (id,), table.decode)
+        return found[0] if found else None
+
+    async def find_code(self, digest: bytes) -> PairingRequest | None:
+        """The pairing request with this code digest."""
+        found = await self._fetch(FIND_CODE, (digest,), _decode_request)
+        return found[0] if found else None
+
+    async def list_requests(
+        self, *, live_at: float, before: str | None = None, limit: int = 100
+    ) -> list[PairingRequest]:
+        """Requests pending or approved at that time, newest first, with ids below `before`."""
+        return await self._fetch(LIST_REQUESTS, (live_at, _below(before), limit), _decode_request)
+
+    async def list_devices(
+        self, *, changed_since: float | None = None, before: str | None = None, limit: int = 100
+    ) -> list[Device]:
+        """Devices that are paired, newest first; with `changed_since`, all whose epoch rose from then on."""
+        if changed_since is None:
+            return await self._fetch(LIST_PAIRED, (_below(before), limit), _decode_device)
+        return await self._fetch(LIST_CHANGED, (changed_since, _below(before), limit), _decode_device)
+
+    async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
+        """Audit events, newest first, with a `seq` below `before`."""
+        return await self._fetch(LIST_EVENTS, (LAST_SEQ if before is None else before, limit), _event)
+
+    async def hit(self, key: str, window: float, now: float) -> Hits:
+        """Count one hit; the count starts anew once `window` seconds have passed since its first."""
+        (hits,) = await self._fetch(HIT, {"key": key, "resets_at": now + window, "now": now}, Hits)
+        return hits
+
+    async def purge(self, now: float) -> int:
+        """Drop what is past its `purge_at`, and counters past their window; how many."""
+        return await self._perform(_purge_all, now)
+
+    async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
+        """Batches of what any process commits, seen within 0.1 s; an empty one at least every second."""
+        wake = asyncio.Event()
+        self._wakes.add(wake)
+        try:
+            version = await self._data_version()
+            cursor = await self._last_seq() if since is None else since
+            while True:
+                wake.clear()
+                events = await self._fetch(EVENTS_AFTER, (cursor, MAX_BATCH), _event)
+                cursor = events[-1].seq if events else cursor
+                yield Batch(cursor, tuple(events))
+                if len(events) < MAX_BATCH:
+                    version = await self._change(wake, version)
+        finally:
+            self._wakes.discard(wake)
+
+    async def _change(self, wake: asyncio.Event, seen: int) -> int:
+        """Wait for a commit, at most until a heartbeat is due; the version of the data then.
+
+        That version does not change with what this connection commits: `wake` tells of it.
+        """
+        version = seen
+        for _ in range(POLLS_PER_HEARTBEAT):
+            if version != seen or wake.is_set():
+                break
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_INTERVAL):
+                    await wake.wait()
+            version = await self._data_version()
+        return version
+
+    async def _data_version(self) -> int:
+        (version,) = await self._fetch("PRAGMA data_version", (), int)
+        return version
+
+    async def _last_seq(self) -> int:
+        (seq,) = await self._fetch(LAST_EVENT, (), int)
+        return seq
+
+    async def _fetch(
+        self, sql: str, parameters: tuple[Any, ...] | Mapping[str, Any], read: Callable[..., T]
+    ) -> list[T]:
+        """Every row, read from its columns."""
+        with _answering():
+            rows: Iterable[Iterable[Any]] = await self._opened().execute_fetchall(sql, parameters)
+        return [read(*row) for row in rows]
+
+    async def _perform(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        with _answering():
+            return await self._opened().perform(function, *args, **kwargs)
+
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            cause = StoreError(f"{self!r} is not open: await its open() first")
+            raise TemporarilyUnavailable(retry_after=1) from cause
+        return self._connection
+
+    def _wake(self) -> None:
+        for wake in self._wakes:
+            wake.set()
+
+
+def _below(before: str | None) -> str:
+    return LAST_ID if before is None else before
+
+
+def _event(seq: int, data: str) -> AuditEvent:
+    return replace(_decode_event(data), seq=seq)
+
+
+def _write_all(connection: sqlite3.Connection, writes: Iterable[Write]) -> None:
+    try:
+        with transaction(connection):
+            for write in writes:
+                _write(connection, write)
+    except sqlite3.IntegrityError as error:  # the id or the code digest exists
+        raise Conflict from error
+
+
+def _write(connection: sqlite3.Connection, write: Write) -> None:
+    if isinstance(write, Log):
+        connection.execute(APPEND, (write.event.purge_at, encode(write.event)))
+        return
+    record, table = write.record, TABLES[type(write.record)]
+    if not isinstance(write, Swap):
+        connection.execute(table.insert, table.row(record))
+    elif not connection.execute(table.update, (*table.row(record), record.id, record.version - 1)).rowcount:
+        raise Conflict
+
+
+def _purge_all(connection: sqlite3.Connection, now: float) -> int:
+    with transaction(connection):
+        return sum(connection.execute(purge, (now,)).rowcount for purge in PURGES)
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Locked, full, read-only, broken: whatever SQLite reports, the store cannot answer now."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise TemporarilyUnavailable(retry_after=1) from error
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(
+            f"{path} cannot be opened: {error}."
+            " Give the path of a pairlock database, or of a new file in a folder that exists and may be written"
+        ) from error

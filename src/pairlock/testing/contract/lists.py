@@ -1,0 +1,119 @@
+"""Lists: newest first, in pages that leave nothing out."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from pairlock._core.states import LIVE, State
+from pairlock.stores.contract import Add, Log, Store, Swap
+from pairlock.testing.builders import a_device, a_request, an_event
+from pairlock.testing.contract.handles import Handles
+
+NOW = 1000.0
+
+
+async def paged(page_before: Callable[[Any], Awaitable[list[Any]]], key: str) -> list[list[Any]]:
+    """The keys of all pages, each begun where the last one ended."""
+    pages: list[list[Any]] = []
+    before = None
+    while page := await page_before(before):
+        pages.append([getattr(item, key) for item in page])
+        before = pages[-1][-1]
+    return pages
+
+
+class Lists(Handles):
+    async def test_everything_is_empty_at_first(self, store: Store) -> None:
+        assert await store.list_requests(live_at=0) == []
+        assert await store.list_devices() == await store.list_devices(changed_since=0) == []
+        assert await store.list_events() == []
+
+    async def test_live_requests_are_those_pending_or_approved(self, store: Store) -> None:
+        requests = [a_request(state=state, expires_at=NOW + 1) for state in State]
+        await store.commit(*(Add(request) for request in requests))
+        live = [request for request in requests[::-1] if request.state in LIVE]
+        assert await store.list_requests(live_at=NOW) == live
+
+    async def test_a_request_is_live_until_the_moment_it_expires(self, store: Store) -> None:
+        request = a_request(expires_at=NOW)
+        await store.commit(Add(request))
+        assert await store.list_requests(live_at=NOW - 0.001) == [request]
+        assert await store.list_requests(live_at=NOW) == []
+
+    async def test_a_request_leaves_the_list_with_its_state(self, store: Store, other: Store) -> None:
+        request = a_request(expires_at=NOW + 1)
+        await store.commit(Add(request))
+        await store.commit(Swap(request.evolve(state=State.APPROVED)))
+        assert await other.list_requests(live_at=NOW) == [request.evolve(state=State.APPROVED)]
+        await other.commit(Swap(request.evolve().evolve(state=State.REDEEMED)))
+        assert await store.list_requests(live_at=NOW) == []
+
+    async def test_requests_come_newest_first_whatever_the_order_of_adding(self, store: Store) -> None:
+        for name in ("b", "d", "a", "c", "0", "é"):
+            await store.commit(Add(a_request(id=name, expires_at=NOW + 1)))
+        assert [request.id for request in await store.list_requests(live_at=NOW)] == ["é", "d", "c", "b", "a", "0"]
+
+    async def test_pages_of_requests_leave_nothing_out(self, store: Store) -> None:
+        requests = [a_request(expires_at=NOW + number % 3) for number in range(14)]
+        await store.commit(*(Add(request) for request in requests))
+        ids = [request.id for request in requests[::-1] if request.expires_at > NOW]
+        pages = await paged(lambda before: store.list_requests(live_at=NOW, before=before, limit=4), "id")
+        assert pages == [ids[:4], ids[4:8], ids[8:]]
+
+    async def test_paired_devices_are_those_not_revoked(self, store: Store, other: Store) -> None:
+        devices = [a_device() for _ in range(3)]
+        await store.commit(*(Add(device) for device in devices))
+        assert await other.list_devices() == devices[::-1]
+        await store.commit(Swap(devices[1].evolve(epoch=1, epoch_at=NOW, revoked_at=NOW)))
+        assert await other.list_devices() == [devices[2], devices[0]]
+
+    async def test_pages_of_devices_leave_nothing_out(self, store: Store) -> None:
+        devices = [a_device(revoked_at=NOW if number % 4 == 0 else None) for number in range(12)]
+        await store.commit(*(Add(device) for device in devices))
+        ids = [device.id for device in devices[::-1] if device.revoked_at is None]
+        pages = await paged(lambda before: store.list_devices(before=before, limit=3), "id")
+        assert pages == [ids[:3], ids[3:6], ids[6:]]
+
+    async def test_a_page_holds_a_hundred_unless_told(self, store: Store) -> None:
+        await store.commit(
+            *(Add(a_device()) for _ in range(101)),
+            *(Add(a_request(expires_at=NOW + 1)) for _ in range(101)),
+            *(Log(an_event()) for _ in range(101)),
+        )
+        assert len(await store.list_devices()) == len(await store.list_requests(live_at=NOW)) == 100
+        assert len(await store.list_events()) == 100
+
+    async def test_a_page_begins_below_an_id_that_is_gone_too(self, store: Store) -> None:
+        await store.commit(*(Add(a_device(id=name)) for name in "aceg"))
+        assert [device.id for device in await store.list_devices(before="f", limit=2)] == ["e", "c"]
+        assert [device.id for device in await store.list_devices(before="c")] == ["a"]
+        assert await store.list_devices(before="a") == []
+
+    async def test_changed_devices_are_those_whose_epoch_rose_since(self, store: Store) -> None:
+        never = a_device()
+        before = a_device(epoch=1, epoch_at=NOW - 0.001)
+        at = a_device(epoch=1, epoch_at=NOW)
+        after = a_device(epoch=2, epoch_at=NOW + 5)
+        revoked = a_device(epoch=1, epoch_at=NOW + 1, revoked_at=NOW + 1)
+        await store.commit(*(Add(device) for device in (never, before, at, after, revoked)))
+        assert await store.list_devices(changed_since=NOW) == [revoked, after, at]
+        assert await store.list_devices(changed_since=0) == [revoked, after, at, before]
+        assert await store.list_devices(changed_since=NOW + 6) == []
+
+    @pytest.mark.parametrize("limit", [1, 4, 5])
+    async def test_pages_of_changed_devices_leave_nothing_out(self, store: Store, limit: int) -> None:
+        # Their order is that of ids, not of the changes.
+        devices = [a_device(epoch=1, epoch_at=NOW + (number * 7) % 10) for number in range(10)]
+        await store.commit(*(Add(device) for device in devices))
+        pages = await paged(lambda before: store.list_devices(changed_since=NOW + 2, before=before, limit=limit), "id")
+        changed = [device.id for device in devices[::-1] if device.epoch_at >= NOW + 2]  # type: ignore[operator]  # set
+        assert [seen for page in pages for seen in page] == changed
+        assert {len(page) for page in pages[:-1]} <= {limit}
+
+    async def test_pages_of_events_leave_nothing_out(self, store: Store) -> None:
+        await store.commit(*(Log(an_event(name=str(number))) for number in range(10)))
+        seqs = [event.seq for event in await store.list_events()]
+        assert [event.name for event in await store.list_events()] == [str(number) for number in range(9, -1, -1)]
+        pages = await paged(lambda before: store.list_events(before=before, limit=4), "seq")
+        assert pages == [seqs[:4], seqs[4:8], seqs[8:]]
