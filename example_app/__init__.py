@@ -1,0 +1,1 @@
+"""A small house with sensors and controls, guarded by pairlock."""
