@@ -48,6 +48,7 @@ class Runtime:
         self._purge_at = 0.0
         self._accompanying: list[asyncio.Task[None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None] | None = None
         self._stale_timer: asyncio.TimerHandle | None = None
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -58,7 +59,7 @@ class Runtime:
         loop = asyncio.get_running_loop()
         if self._task is None or self._task.done() or self._task.get_loop().is_closed():
             self.loop, self._started = loop, loop.create_future()
-            self._task = loop.create_task(self._run(self._started), name="pairlock")
+            self._task = loop.create_task(self._run(self._started, self._closing), name="pairlock")
         if self.loop is not loop or self._started is None:
             raise ConfigurationError("one Pairlock serves one event loop; make another for another loop")
         await asyncio.shield(self._started)
@@ -68,8 +69,10 @@ class Runtime:
         """Stop following and close the store; a later `ready()` starts again."""
         task, self._task = self._task, None
         if task is not None:
+            self._closing = task
             task.cancel()
             await asyncio.wait([task])
+            self._closing = None
 
     async def commit(self, *writes: Write) -> None:
         """Write all or nothing, and let this process act upon it at once. Raises Conflict."""
@@ -118,8 +121,10 @@ class Runtime:
         for waiter in self._waiters.get(event.request_id or "", ()):
             waiter.set()
 
-    async def _run(self, started: asyncio.Future[None]) -> None:
+    async def _run(self, started: asyncio.Future[None], before: asyncio.Task[None] | None) -> None:
         try:
+            if before is not None:  # it closes the store that we are to open
+                await asyncio.wait([before])
             self.keys = self._load_keys()
             self.signer = TokenSigner(self.keys)
             await self._store.open()
@@ -131,7 +136,9 @@ class Runtime:
             else:
                 started.set_exception(error)
         finally:
-            started.cancel()
+            if not started.done():  # stopped while it started
+                started.set_exception(TemporarilyUnavailable(retry_after=1))
+            started.exception()  # known to whoever waits for it, which may be nobody
             self._go_stale()
             await _stop(self._accompanying)
             await self._store.aclose()
@@ -149,19 +156,12 @@ class Runtime:
         return await self.settle(attempt)
 
     async def _follow(self, started: asyncio.Future[None]) -> None:
-        cursor: int | None = None
-        pause = FIRST_PAUSE
+        cursor, pause = None, FIRST_PAUSE
         while True:
             try:
                 async for batch in self._store.watch(cursor):
-                    if cursor is None:
-                        await self._load_standings()
+                    await self._hear(batch, started)
                     cursor, pause = batch.cursor, FIRST_PAUSE
-                    self._take_up(batch)
-                    if not started.done():
-                        started.set_result(None)
-                        self._accompanying = [asyncio.create_task(logged(run())) for run in self.companions]
-                    await self._purge()
             except TemporarilyUnavailable as error:
                 if not started.done():
                     raise
@@ -169,6 +169,16 @@ class Runtime:
                     logger.warning("the change feed was interrupted (%s); trying until it is back", error.__cause__)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _hear(self, batch: Batch, started: asyncio.Future[None]) -> None:
+        """Take up one batch. The first is the present: what changed before it is loaded, then everything is started."""
+        if not started.done():
+            await self._load_standings()
+        self._take_up(batch)
+        if not started.done():
+            started.set_result(None)
+            self._accompanying = [asyncio.create_task(logged(run())) for run in self.companions]
+        await self._purge()
 
     def _take_up(self, batch: Batch) -> None:
         for event in batch.events:

@@ -38,5 +38,5 @@ def permissions_setting(given: Any) -> Permissions:
     """The setting `default_permissions` as Permissions. Raises ConfigurationError, naming the pattern."""
     try:
         return Permissions.parse(given)
-    except (InvalidPermissions, TypeError, ValueError) as error:
-        raise ConfigurationError(f'default_permissions: give {{"read": [...], "write": [...]}} ({error})') from error
+    except InvalidPermissions as error:
+        raise ConfigurationError(f"default_permissions: {error.details['detail']}") from error

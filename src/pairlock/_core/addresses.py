@@ -11,7 +11,7 @@ from pairlock.errors import AmbiguousPath
 
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 MAX_BYTES = 2048
-MAX_SEGMENTS = 128
+MAX_SEGMENTS = 64
 
 # An encoded slash or backslash, or a percent sign that encodes nothing.
 _ENCODED_SEPARATOR = re.compile(rb"%(?:2f|5c|(?![0-9a-f]{2}))", re.IGNORECASE)

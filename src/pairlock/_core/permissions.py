@@ -16,6 +16,7 @@ from pairlock.errors import InvalidPermissions
 Action = Literal["read", "write"]
 
 MAX_PATTERN_BYTES = 256
+MAX_PATTERN_SEGMENTS = 32  # bounds, with the length of an address, what the worst pattern can cost
 MAX_PERMISSIONS_BYTES = 3072  # a token carries its permissions in a header; common servers stop at 8 KiB
 
 _NOT_LITERAL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\*?#\[\]{}\ufffd\ud800-\udfff]|%[0-9A-Fa-f]{2}")
@@ -35,6 +36,8 @@ def _problem(pattern: str) -> str | None:
         return "must start with /"
     if len(pattern.encode(errors="replace")) > MAX_PATTERN_BYTES:
         return f"is over {MAX_PATTERN_BYTES} bytes"
+    if pattern.count("/") > MAX_PATTERN_SEGMENTS:
+        return f"is over {MAX_PATTERN_SEGMENTS} segments"
     return next((problem for segment in _segments(pattern) if (problem := _segment_problem(segment))), None)
 
 
@@ -190,7 +193,11 @@ class Permissions(Struct, frozen=True):
     @classmethod
     def parse(cls, given: "Permissions | Mapping[str, Any]") -> Self:
         """Checked permissions. Raises InvalidPermissions, naming the pattern and the rule."""
-        lists = {"read": given.read, "write": given.write} if isinstance(given, Permissions) else dict(given)
+        if isinstance(given, Permissions):
+            given = {"read": given.read, "write": given.write}
+        if not isinstance(given, Mapping):
+            raise InvalidPermissions(detail='give {"read": [...], "write": [...]}')
+        lists = dict(given)
         if unknown := lists.keys() - {"read", "write"}:
             raise InvalidPermissions(detail=f"permissions have lists under read and write, not {sorted(unknown)}")
         parsed = {action: _parse_list(patterns) for action, patterns in lists.items()}

@@ -1,6 +1,7 @@
 """Where a request carries its token: the Authorization header, or a WebSocket's subprotocols."""
 
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Iterator
+from urllib.parse import parse_qsl
 
 from starlette.types import Scope
 
@@ -14,11 +15,10 @@ def credentials(scope: Scope) -> bytes:
 
     Raises MissingToken without any, InvalidRequest for more than one or one in the query (RFC 6750 §2).
     """
-    if any(name == "access_token" for name, _ in parse_qsl(scope["query_string"].decode("latin-1"))):
+    if _has_token(scope.get("query_string") or b""):
         raise InvalidRequest(detail="send the token in the Authorization header, never in the query")
     offered = headers(scope, b"authorization")
-    if from_subprotocol(scope):
-        offered.append(b"Bearer " + _subprotocol_token(scope["subprotocols"]))
+    offered += _from_subprotocols(list(scope.get("subprotocols", ())))
     if not offered:
         raise MissingToken
     if len(offered) > 1:
@@ -38,26 +38,30 @@ def headers(scope: Scope, name: bytes) -> list[bytes]:
 
 def check_origin(scope: Scope, allowed: frozenset[str]) -> None:
     """Refuse a handshake that a page of another origin makes with a browser. Raises CrossSite."""
-    for value in headers(scope, b"origin"):
-        origin = value.decode("latin-1")
-        host = b"".join(headers(scope, b"host")).decode("latin-1")
-        if origin not in allowed and urlsplit(origin).netloc.lower() != host.lower():
+    host = b"".join(headers(scope, b"host")).lower()
+    own = (b"http://" + host, b"https://" + host)
+    for origin in headers(scope, b"origin"):
+        if origin.lower() not in own and origin.decode("latin-1") not in allowed:
             raise CrossSite
 
 
 def without_token(scope: Scope) -> Scope:
     """The scope of a handshake without the subprotocols that carried its token: no app shall log or echo them."""
     offered = list(scope["subprotocols"])
-    at = offered.index(SUBPROTOCOL)
-    left = offered[:at] + offered[at + 2 :]
+    left = [name for before, name in zip(["", *offered], offered, strict=False) if SUBPROTOCOL not in (before, name)]
     kept = [(name, value) for name, value in scope["headers"] if name != b"sec-websocket-protocol"]
     if left:
         kept.append((b"sec-websocket-protocol", ", ".join(left).encode("latin-1")))
     return {**scope, "subprotocols": left, "headers": kept}
 
 
-def _subprotocol_token(offered: list[str]) -> bytes:
-    after = list(offered)[list(offered).index(SUBPROTOCOL) + 1 :]
-    if not after:
-        raise InvalidRequest(detail=f"offer the subprotocols {SUBPROTOCOL} and the token, in this order")
-    return after[0].encode("latin-1", "replace")
+def _has_token(query: bytes) -> bool:
+    return b"access_token" in query and any(name == "access_token" for name, _ in parse_qsl(query.decode("latin-1")))
+
+
+def _from_subprotocols(offered: list[str]) -> Iterator[bytes]:
+    for name, after in zip(offered, [*offered[1:], None], strict=True):
+        if name == SUBPROTOCOL:
+            if after is None:
+                raise InvalidRequest(detail=f"offer the subprotocols {SUBPROTOCOL} and the token, in this order")
+            yield b"Bearer " + after.encode("latin-1", "replace")

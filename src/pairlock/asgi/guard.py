@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from pairlock._core.addresses import READ_METHODS, canonical, check_address
 from pairlock._core.grants import Grant
@@ -17,12 +18,13 @@ from pairlock._core.permissions import Patterns, parse_pattern
 from pairlock._core.standings import REVOKED
 from pairlock.asgi.answers import refuse, wire_error
 from pairlock.asgi.credentials import SUBPROTOCOL, check_origin, credentials, from_subprotocol, without_token
-from pairlock.asgi.live import Connection, Disconnected
-from pairlock.errors import ConfigurationError, InvalidPermissions, InvalidToken, NotPermitted, PairlockError, WireError
+from pairlock.asgi.live import LINGER, Connection, Disconnected
+from pairlock.errors import ConfigurationError, InvalidPermissions, InvalidToken, NotPermitted, PairlockError
 from pairlock.verifier import Verifier
 
 MAX_KNOWN = 4096  # tokens remembered
 MAX_VERDICTS = 256  # places remembered for each
+MAX_PLACE = 1024  # the longest that is remembered: strangers choose methods and paths
 
 NOT_PERMITTED = NotPermitted()
 
@@ -130,6 +132,8 @@ class Guard:
         if grant is None:
             scope.setdefault("user", ANONYMOUS)
             scope.setdefault("auth", ANONYMOUS)
+            if from_subprotocol(scope):  # a token is to be hidden where it is not needed, too
+                scope, send = without_token(scope), Connection(receive, send, SUBPROTOCOL).send
             await self.app(scope, receive, send)
         return grant
 
@@ -145,12 +149,12 @@ class Guard:
                 self._remember(header, grant, scope, allowed)
             if not allowed:
                 raise NotPermitted
-        except WireError:
+            if from_subprotocol(scope):
+                check_origin(scope, self.origins)
+        except PairlockError:
             if self.public.cover(address):
                 return None
             raise
-        if from_subprotocol(scope):
-            check_origin(scope, self.origins)
         return grant
 
     def _address(self, scope: Scope) -> str:
@@ -159,6 +163,9 @@ class Guard:
         return canonical(scope["path"], scope.get("raw_path"), scope.get("root_path", ""))
 
     def _remember(self, header: bytes, grant: Grant, scope: Scope, allowed: bool) -> None:
+        place = (scope["method"], scope["path"], scope.get("raw_path"), scope.get("root_path", ""))
+        if sum(len(part or "") for part in place) > MAX_PLACE:
+            return
         known = self.known.get(header)
         if known is None or known.mark is not grant.standing.mark:
             if len(self.known) >= MAX_KNOWN:
@@ -166,7 +173,6 @@ class Guard:
             known = self.known[header] = Known(grant, grant.standing.mark, {})
         if len(known.verdicts) >= MAX_VERDICTS:
             del known.verdicts[next(iter(known.verdicts))]
-        place = (scope["method"], scope["path"], scope.get("raw_path"), scope.get("root_path", ""))
         known.verdicts[place] = allowed
 
     async def _connect(self, grant: Grant, scope: Scope, receive: Receive, send: Send) -> None:
@@ -178,7 +184,7 @@ class Guard:
         served.add(connection)
         try:
             await self.app(scope, connection.receive, connection.send)
-        except (asyncio.CancelledError, Disconnected):
+        except (asyncio.CancelledError, Disconnected, WebSocketDisconnect):
             if connection.closing is None:
                 raise
         finally:
@@ -202,5 +208,6 @@ async def _end_cut(task: asyncio.Task[Any] | None, scope: Scope, send: Send) -> 
     """Answer a request that was cancelled because its device was revoked."""
     if task is not None:
         task.uncancel()
-    with suppress(Exception):  # a response that has begun can only be broken off, which the server does
-        await refuse(InvalidToken(), scope, send)
+    # A response that has begun can only be broken off, which the server does; so with one that nobody reads.
+    with suppress(Exception):
+        await asyncio.wait_for(refuse(InvalidToken(), scope, send), LINGER)

@@ -47,7 +47,8 @@ class Connection:
             self.closing = asyncio.create_task(self._close(msg))
 
     async def _close(self, msg: str) -> None:
-        with suppress(Exception):  # it may be closed already, from either side
-            await self.send_to({"type": "websocket.close", "code": CLOSE_CODE, "reason": "revoked"})
+        close: Message = {"type": "websocket.close", "code": CLOSE_CODE, "reason": "revoked"}
+        with suppress(Exception):  # it may be closed already, from either side, or never read what it is sent
+            await asyncio.wait_for(self.send_to(close), LINGER)
         if self.task is not None and (await asyncio.wait([self.task], timeout=LINGER))[1]:
             self.task.cancel(msg)

@@ -9,8 +9,6 @@ from pairlock.stores.contract import Conflict, Store, Write
 
 NewStore = Callable[[], Store]
 
-PATIENCE = 10.0  # seconds after which a test stops waiting; nothing that works comes near it
-
 
 class Handles:
     """The fixtures: `store` and `other` are open, and to each other as two processes are."""

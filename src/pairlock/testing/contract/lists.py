@@ -11,13 +11,14 @@ from pairlock.testing.builders import a_device, a_request, an_event
 from pairlock.testing.contract.handles import Handles
 
 NOW = 1000.0
+TOO_MANY = 20  # pages: those of a store that goes round in circles
 
 
 async def paged(page_before: Callable[[Any], Awaitable[list[Any]]], key: str) -> list[list[Any]]:
     """The keys of all pages, each begun where the last one ended."""
     pages: list[list[Any]] = []
     before = None
-    while page := await page_before(before):
+    while (page := await page_before(before)) and len(pages) < TOO_MANY:
         pages.append([getattr(item, key) for item in page])
         before = pages[-1][-1]
     return pages

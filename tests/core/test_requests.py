@@ -1,0 +1,182 @@
+"""What may be done with a pairing request, at any time."""
+
+from typing import Any
+
+import pytest
+
+from pairlock._core.methods import METHODS
+from pairlock._core.permissions import NOTHING, Permissions
+from pairlock._core.records import PairingRequest
+from pairlock._core.requests import (
+    OUTCOMES,
+    advance,
+    attempts_left,
+    count_guess,
+    decide,
+    grantable,
+    outcome,
+    seconds_left,
+    state_at,
+)
+from pairlock._core.states import LIVE, Event, State
+from pairlock.errors import (
+    AccessDenied,
+    AlreadyDecided,
+    AlreadyRedeemed,
+    AuthorizationPending,
+    Cancelled,
+    ExpiredToken,
+    Locked,
+    WireError,
+)
+
+MADE, ENDS = 1000.0, 1300.0
+ENDED = sorted(set(State) - LIVE)
+
+
+def a_request(state: State = State.PENDING, **fields: Any) -> PairingRequest:
+    given: dict[str, Any] = {"method": "pin", "name": "Phone", "created_at": MADE, "expires_at": ENDS} | fields
+    return PairingRequest(id="1", state=state, **given)
+
+
+@pytest.mark.parametrize("state", sorted(LIVE))
+@pytest.mark.parametrize(
+    ("now", "live"),
+    [(MADE - 60, True), (MADE, True), (ENDS - 0.001, True), (ENDS, False), (ENDS + 1e9, False)],
+)
+def test_a_live_request_expires_the_moment_its_time_is_over(state: State, now: float, live: bool) -> None:
+    assert state_at(a_request(state), now) is (state if live else State.EXPIRED)
+
+
+@pytest.mark.parametrize("state", sorted(LIVE))
+def test_a_clock_that_jumped_back_more_than_a_minute_fails_closed(state: State) -> None:
+    assert state_at(a_request(state), MADE - 60.001) is State.EXPIRED
+
+
+@pytest.mark.parametrize("state", ENDED)
+@pytest.mark.parametrize("now", [MADE - 1e6, MADE, ENDS, ENDS + 1e6])
+def test_a_request_that_has_ended_stays_as_it_ended_whatever_the_time(state: State, now: float) -> None:
+    assert state_at(a_request(state), now) is state
+
+
+def test_to_advance_makes_the_next_version_with_the_changes_and_leaves_the_old_one() -> None:
+    request = a_request()
+    approved = advance(request, MADE, Event.APPROVE, granted=NOTHING)
+    assert approved is not None
+    assert (approved.state, approved.version, approved.granted) == (State.APPROVED, 2, NOTHING)
+    assert (request.state, request.version, request.granted) == (State.PENDING, 1, None)
+
+
+def test_several_events_in_one_write_make_one_version() -> None:
+    redeemed = advance(a_request(), MADE, Event.APPROVE, Event.REDEEM, device_id="2")
+    assert redeemed is not None
+    assert (redeemed.state, redeemed.version, redeemed.device_id) == (State.REDEEMED, 2, "2")
+
+
+@pytest.mark.parametrize(
+    "events", [(Event.DENY, Event.REDEEM), (Event.REDEEM, Event.APPROVE), (Event.APPROVE, Event.APPROVE)]
+)
+def test_several_events_lead_nowhere_when_one_of_them_does(events: tuple[Event, ...]) -> None:
+    assert advance(a_request(), MADE, *events) is None
+
+
+@pytest.mark.parametrize("state", sorted(LIVE))
+@pytest.mark.parametrize("event", list(Event))
+def test_nothing_can_be_done_any_more_once_the_time_is_over(state: State, event: Event) -> None:
+    assert advance(a_request(state), ENDS, event) is None
+
+
+def test_a_decision_says_who_decided_and_when() -> None:
+    denied = decide(a_request(), Event.DENY, 1100, "operator:ada", reason="who is this?")
+    assert (denied.state, denied.decided_by, denied.decided_at) == (State.DENIED, "operator:ada", 1100)
+    assert denied.reason == "who is this?"
+
+
+@pytest.mark.parametrize("event", [Event.APPROVE, Event.DENY])
+@pytest.mark.parametrize("state", sorted(set(State) - {State.PENDING}))
+def test_a_second_decision_is_refused_and_told_what_the_first_was(state: State, event: Event) -> None:
+    with pytest.raises(AlreadyDecided) as refused:
+        decide(a_request(state), event, 1100, "operator:ada")
+    assert refused.value.state == state
+
+
+@pytest.mark.parametrize("event", [Event.APPROVE, Event.DENY])
+def test_a_decision_after_the_end_is_told_that_the_request_expired(event: Event) -> None:
+    with pytest.raises(AlreadyDecided) as refused:
+        decide(a_request(), event, ENDS, "operator:ada")
+    assert refused.value.state == "expired"
+
+
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [
+        (State.PENDING, AuthorizationPending),
+        (State.REDEEMED, AlreadyRedeemed),
+        (State.DENIED, AccessDenied),
+        (State.LOCKED, Locked),
+        (State.CANCELLED, Cancelled),
+        (State.EXPIRED, ExpiredToken),
+    ],
+)
+def test_the_holder_is_told_why_there_is_no_token(state: State, error: type[WireError]) -> None:
+    assert type(outcome(a_request(state), MADE)) is error
+
+
+def test_every_state_but_approved_has_an_outcome() -> None:
+    assert set(OUTCOMES) == set(State) - {State.APPROVED}
+
+
+def test_nothing_stands_against_the_token_of_an_approved_request() -> None:
+    assert outcome(a_request(State.APPROVED), MADE) is None
+
+
+@pytest.mark.parametrize("state", sorted(LIVE))
+def test_the_holder_of_a_live_request_past_its_time_is_told_that_it_expired(state: State) -> None:
+    assert type(outcome(a_request(state), ENDS)) is ExpiredToken
+
+
+@pytest.mark.parametrize("reason", ["not today", None])
+def test_a_denial_carries_the_reason_if_one_was_given(reason: str | None) -> None:
+    error = outcome(a_request(State.DENIED, reason=reason), MADE)
+    assert error is not None
+    assert error.reason == reason
+
+
+@pytest.mark.parametrize(("now", "left"), [(MADE, 300), (MADE + 0.5, 300), (ENDS - 0.1, 1), (ENDS, 0), (ENDS + 1e6, 0)])
+def test_a_request_is_good_for_whole_seconds_and_never_for_less_than_none(now: float, left: int) -> None:
+    assert seconds_left(a_request(), now) == left
+
+
+def test_a_pin_can_be_guessed_wrong_five_times_and_not_once_more() -> None:
+    request, left = a_request(), []
+    while (counted := count_guess(request)) is not None:
+        assert counted.version == request.version + 1
+        request = counted
+        left.append(attempts_left(request))
+    assert left == [4, 3, 2, 1, 0]
+    assert request.guesses == 5
+
+
+def test_attempts_left_never_go_below_none() -> None:
+    assert attempts_left(a_request(guesses=99)) == 0
+
+
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.attempts is None])
+def test_a_method_that_counts_no_guesses_takes_none(method: str) -> None:
+    request = a_request(method=method)
+    assert attempts_left(request) == 0
+    assert count_guess(request) is None
+
+
+def test_approving_grants_what_was_requested() -> None:
+    requested = Permissions(read=("/a",))
+    assert grantable(a_request(requested=requested), Permissions(read=("/**",))) is requested
+
+
+def test_approving_grants_the_default_when_nothing_was_said() -> None:
+    default = Permissions(read=("/a",))
+    assert grantable(a_request(), default) is default
+
+
+def test_a_request_for_nothing_is_not_a_request_for_the_default() -> None:
+    assert grantable(a_request(requested=NOTHING), Permissions(read=("/a",))) == NOTHING

@@ -1,0 +1,185 @@
+"""How devices stand in this process."""
+
+import gc
+from typing import Any
+from weakref import ref
+
+import pytest
+
+from pairlock._core.permissions import NOTHING, Permissions
+from pairlock._core.records import AuditEvent, Device, EventType
+from pairlock._core.standings import Standing, Standings
+
+LESS = Permissions(read=("/a",))
+
+
+class Serving:
+    """Something open that a device is served by."""
+
+    def __init__(self) -> None:
+        self.stopped: list[str] = []
+
+    def cancel(self, msg: str) -> None:
+        self.stopped.append(msg)
+
+
+def an_event(type: EventType, **fields: Any) -> AuditEvent:
+    return AuditEvent(type=type, at=1000, by="operator:ada", **({"device_id": "1"} | fields))
+
+
+def some_standings() -> Standings:
+    return Standings(on_revoked=Standing.cut)
+
+
+def a_device(**fields: Any) -> Device:
+    given: dict[str, Any] = {"name": "Phone", "method": "pin", "permissions": LESS, "created_at": 1} | fields
+    return Device(id="1", request_id="2", approved_by="operator:ada", **given)
+
+
+def test_a_device_has_one_standing() -> None:
+    standings = some_standings()
+    standing = standings.of("1")
+    assert standings.of("1") is standing
+    assert standings.of("2") is not standing
+    assert (standing.revoked, standing.permissions, standing.least_epoch) == (False, None, 0)
+
+
+def test_cutting_stops_all_that_is_open_and_says_why() -> None:
+    standing, open_ones = Standing(), [Serving(), Serving()]
+    standing.served.update((*open_ones, None))  # one of them cannot be stopped
+    standing.cut()
+    assert [serving.stopped for serving in open_ones] == 2 * [["pairlock: the device was revoked"]]
+
+
+def test_what_is_open_may_leave_while_it_is_cut() -> None:
+    standing = Standing()
+
+    class Leaving(Serving):
+        def cancel(self, msg: str) -> None:
+            super().cancel(msg)
+            standing.served.discard(self)
+
+    open_ones = [Leaving(), Leaving()]
+    standing.served.update(open_ones)
+    standing.cut()
+    assert [len(serving.stopped) for serving in open_ones] == [1, 1]
+    assert not standing.served
+
+
+def test_narrowing_cuts_nothing() -> None:
+    standing, serving = Standing(), Serving()
+    standing.served.add(serving)
+    standing.narrow(1, LESS)
+    assert serving.stopped == []
+
+
+def test_every_change_voids_what_was_decided_before() -> None:
+    standing = Standing()
+    marks = [standing.mark]
+    standing.narrow(1, LESS)
+    marks.append(standing.mark)
+    standing.revoke()
+    marks.append(standing.mark)
+    assert len(set(map(id, marks))) == 3
+
+
+def test_what_changes_nothing_voids_nothing() -> None:
+    standing = Standing()
+    standing.narrow(2, LESS)
+    mark = standing.mark
+    standing.narrow(2, NOTHING)
+    standing.narrow(1, NOTHING)
+    assert standing.mark is mark
+    assert standing.permissions == LESS
+
+
+def test_a_revocation_is_taken_up_once_and_told_once() -> None:
+    told: list[tuple[Standing, bool]] = []
+    standings = Standings(lambda standing: told.append((standing, standing.revoked)))
+    standings.apply(an_event(EventType.REVOKED))
+    mark = standings.of("1").mark
+    standings.apply(an_event(EventType.REVOKED))
+    assert standings.of("1").mark is mark
+    standings.load(a_device(epoch=1, revoked_at=1000.0))
+    assert told == [(standings.of("1"), True)]
+    assert not standings.of("2").revoked
+
+
+def test_a_device_that_is_loaded_as_revoked_is_told_too() -> None:
+    told: list[Standing] = []
+    standings = Standings(told.append)
+    standings.load(a_device(epoch=1, revoked_at=1000.0))
+    assert told == [standings.of("1")]
+
+
+def test_a_narrowing_is_taken_up_and_does_not_revoke() -> None:
+    standings = some_standings()
+    standings.apply(an_event(EventType.NARROWED, epoch=1, permissions=LESS))
+    standing = standings.of("1")
+    assert (standing.revoked, standing.permissions, standing.least_epoch) == (False, LESS, 1)
+
+
+def test_a_narrowing_that_does_not_say_to_what_changes_nothing() -> None:
+    standings = some_standings()
+    standings.apply(an_event(EventType.NARROWED, epoch=1))
+    assert standings.of("1").least_epoch == 0
+
+
+@pytest.mark.parametrize("type", sorted(set(EventType) - {EventType.REVOKED, EventType.NARROWED}))
+def test_any_other_event_leaves_devices_as_they_are(type: EventType) -> None:
+    standings = some_standings()
+    standings.apply(an_event(type, epoch=1, permissions=LESS))
+    standings.apply(an_event(EventType.REVOKED, device_id=None))
+    standing = standings.of("1")
+    assert (standing.revoked, standing.permissions) == (False, None)
+
+
+@pytest.mark.parametrize(("revoked_at", "revoked"), [(None, False), (900.0, True)])
+def test_a_device_stands_as_the_store_says(revoked_at: float | None, revoked: bool) -> None:
+    standings = some_standings()
+    standings.load(a_device(epoch=2, epoch_at=900.0, revoked_at=revoked_at))
+    standing = standings.of("1")
+    assert (standing.revoked, standing.permissions, standing.least_epoch) == (revoked, LESS, 2)
+
+
+def test_a_device_that_never_changed_keeps_what_its_tokens_say() -> None:
+    standings = some_standings()
+    standings.load(a_device())
+    assert standings.of("1").permissions is None
+
+
+def test_what_changed_is_remembered_until_no_token_can_be_older() -> None:
+    standings = some_standings()
+    standings.apply(an_event(EventType.REVOKED))
+    gc.collect()
+    standings.forget(before=1000)
+    assert standings.of("1").revoked
+    standings.forget(before=1000.1)
+    gc.collect()
+    assert not standings.of("1").revoked
+
+
+def test_a_standing_that_is_in_use_is_never_forgotten() -> None:
+    standings = some_standings()
+    held = standings.of("1")
+    standings.apply(an_event(EventType.REVOKED))
+    standings.forget(before=1e9)
+    gc.collect()
+    assert standings.of("1") is held
+    assert held.revoked
+
+
+def test_an_older_event_heard_late_does_not_shorten_how_long_a_change_is_remembered() -> None:
+    standings = some_standings()
+    standings.load(a_device(epoch=1, epoch_at=2000.0))
+    standings.apply(an_event(EventType.REVOKED))
+    standings.forget(before=1500)
+    gc.collect()
+    assert standings.of("1").revoked
+
+
+def test_a_standing_nobody_holds_takes_no_memory() -> None:
+    standings = some_standings()
+    standing = ref(standings.of("1"))
+    gc.collect()
+    assert standing() is None
