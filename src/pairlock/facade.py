@@ -186,7 +186,7 @@ class Pairlock:
             async for prompt in self.requests():
                 await logged(callback(prompt))
 
-        self._runtime.companions.append(follow)
+        self._runtime.accompany(follow)
         return callback
 
 

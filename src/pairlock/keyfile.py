@@ -19,7 +19,7 @@ def configured_keys(secret_keys: Sequence[str | bytes] | None, environ: Mapping[
             raise ConfigurationError("secret_keys: give a list of keys, oldest first, such as [key]")
         return Keys(secret_keys)
     if VARIABLE in environ:
-        return Keys([key.strip() for key in environ[VARIABLE].split(",") if key.strip()])
+        return _keys(VARIABLE, [key.strip() for key in environ[VARIABLE].split(",") if key.strip()])
     return None
 
 
@@ -33,11 +33,18 @@ def file_keys(path: Path) -> Keys:
             _create(path)
         if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise ConfigurationError(f"{path}: others may read these secret keys; run: chmod 600 {path}")
-        return Keys(path.read_text("ascii").split())
+        return _keys(str(path), path.read_text("ascii").split())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"{path}: the secret keys cannot be kept there ({error}); set secret_keys or {VARIABLE}"
         ) from error
+
+
+def _keys(source: str, secret_keys: Sequence[str]) -> Keys:
+    try:
+        return Keys(secret_keys)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{source}: {str(error).removeprefix('secret_keys: ')}") from None
 
 
 def _create(path: Path) -> None:

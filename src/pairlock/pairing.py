@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 
 from msgspec import Struct
 
@@ -31,6 +32,7 @@ from pairlock.stores.contract import Add, Log, Swap
 SECRET_BYTES = 32
 UNKNOWN = Origin()
 INTERVAL = 5  # seconds between polls, RFC 8628 §3.2
+MOST_WAITING = 1000  # requests that a new listener is told of
 KEPT_AFTER = INTERVAL + 10  # seconds for which a poll can still be told how it ended
 
 
@@ -149,8 +151,11 @@ class Pairing:
     async def pending(self, *, before: str | None = None, limit: int = 100) -> list[PairingRequest]:
         """Requests that wait for a decision, newest first."""
         store, now = await self._runtime.ready(), self._runtime.clock()
-        live = await store.list_requests(live_at=now, before=before, limit=limit)
-        return [request for request in live if state_at(request, now) is State.PENDING]
+        found: list[PairingRequest] = []
+        while len(found) < limit and (page := await store.list_requests(live_at=now, before=before, limit=limit)):
+            found += [request for request in page if state_at(request, now) is State.PENDING]
+            before = page[-1].id
+        return found[:limit]
 
     async def show(self, request_id: str) -> PairingRequest:
         """Any request, for an operator. Raises NotFound."""
@@ -208,7 +213,7 @@ class Pairing:
     async def arriving(self) -> AsyncIterator[PairingRequest]:
         """Requests as they are made, in any process; those that wait already come first."""
         with self._runtime.listening() as events:
-            waiting = await self.pending()
+            waiting = await self._runtime.persist(partial(self.pending, limit=MOST_WAITING))
             for request in reversed(waiting):
                 yield request
             seen = {request.id for request in waiting}
@@ -216,7 +221,7 @@ class Pairing:
                 event = await events.get()
                 if event.type is EventType.REQUESTED and event.request_id not in seen:
                     with suppress(NotFound):
-                        yield await self.show(event.request_id or "")
+                        yield await self._runtime.persist(partial(self.show, event.request_id or ""))
 
     # Steps
 

@@ -41,11 +41,11 @@ class Runtime:
         self.clock = clock
         self.standings = Standings(self._cut)
         self.fresh = False
-        self.companions: list[Callable[[], Coroutine[None, None, None]]] = []  # run while this runs
         self.loop: asyncio.AbstractEventLoop | None = None
         self._store = store
         self._load_keys = load_keys
         self._purge_at = 0.0
+        self._companions: list[Callable[[], Coroutine[None, None, None]]] = []
         self._accompanying: list[asyncio.Task[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -68,7 +68,7 @@ class Runtime:
     async def aclose(self) -> None:
         """Stop following and close the store; a later `ready()` starts again."""
         task, self._task = self._task, None
-        if task is not None:
+        if task is not None and not task.done():
             self._closing = task
             task.cancel()
             await asyncio.wait([task])
@@ -90,6 +90,21 @@ class Runtime:
             except Conflict:
                 continue
         raise TemporarilyUnavailable(retry_after=1)
+
+    async def persist(self, read: Callable[[], Awaitable[T]]) -> T:
+        """What this reads, as soon as the store answers."""
+        while True:
+            try:
+                return await read()
+            except TemporarilyUnavailable:
+                await asyncio.sleep(FIRST_PAUSE)
+
+    def accompany(self, companion: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Run this whenever the runtime runs, and now if it does already."""
+        self._companions.append(companion)
+        started = self._started
+        if self._task is not None and not self._task.done() and started is not None and started.done():
+            self._accompanying.append(asyncio.create_task(logged(companion())))
 
     @contextmanager
     def waiting_for(self, request_id: str) -> Iterator[asyncio.Event]:
@@ -125,9 +140,9 @@ class Runtime:
         try:
             if before is not None:  # it closes the store that we are to open
                 await asyncio.wait([before])
+            await self._store.open()  # first: no key file beside a database that is not ours
             self.keys = self._load_keys()
             self.signer = TokenSigner(self.keys)
-            await self._store.open()
             self.server = {"id": await self._server_id(), "name": self.settings.server_name}
             await self._follow(started)
         except Exception as error:
@@ -158,15 +173,18 @@ class Runtime:
     async def _follow(self, started: asyncio.Future[None]) -> None:
         cursor, pause = None, FIRST_PAUSE
         while True:
+            batches = self._store.watch(cursor)
             try:
-                async for batch in self._store.watch(cursor):
+                async for batch in batches:
+                    cursor, pause = batch.cursor, FIRST_PAUSE  # first: a batch that was heard is not heard again
                     await self._hear(batch, started)
-                    cursor, pause = batch.cursor, FIRST_PAUSE
             except TemporarilyUnavailable as error:
                 if not started.done():
                     raise
                 if pause == FIRST_PAUSE:
                     logger.warning("the change feed was interrupted (%s); trying until it is back", error.__cause__)
+            finally:
+                await batches.aclose()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -177,7 +195,7 @@ class Runtime:
         self._take_up(batch)
         if not started.done():
             started.set_result(None)
-            self._accompanying = [asyncio.create_task(logged(run())) for run in self.companions]
+            self._accompanying = [asyncio.create_task(logged(run())) for run in self._companions]
         await self._purge()
 
     def _take_up(self, batch: Batch) -> None:

@@ -1,5 +1,6 @@
 """The settings of a service, checked once: what cannot work is said at start, never during a request."""
 
+import math
 from typing import Any
 
 from msgspec import Struct
@@ -27,11 +28,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     server_name: str = "pairlock"
 
     def __post_init__(self) -> None:
-        if self.pin_length not in PIN_LENGTHS:
+        if type(self.pin_length) is not int or self.pin_length not in PIN_LENGTHS:
             raise ConfigurationError(f"pin_length: {self.pin_length!r} is not from 4 to 12; 6 is a good choice")
         for name in ("pin_timeout", "token_life", "max_staleness"):
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name}: {getattr(self, name)!r} is not a positive number of seconds")
+            seconds = getattr(self, name)
+            if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+                raise ConfigurationError(f"{name}: {seconds!r} is not a positive number of seconds, such as 300")
+        if self.token_life < 1:
+            raise ConfigurationError(f"token_life: {self.token_life!r} is under the second in which tokens count")
 
 
 def permissions_setting(given: Any) -> Permissions:

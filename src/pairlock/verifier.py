@@ -3,7 +3,7 @@
 from pairlock._core.credentials import bearer_token
 from pairlock._core.grants import Grant
 from pairlock._core.requests import MAX_CLOCK_SKEW
-from pairlock.errors import InvalidToken, TemporarilyUnavailable
+from pairlock.errors import InvalidRequest, InvalidToken, TemporarilyUnavailable
 from pairlock.runtime import Runtime
 
 MAX_GRANTS = 4096
@@ -21,7 +21,10 @@ class Verifier:
 
     async def verify(self, token: str | bytes) -> Grant:
         """The grant of a token that counts now. Raises InvalidToken, TemporarilyUnavailable."""
-        return await self.admit(b"Bearer " + (token.encode() if isinstance(token, str) else token))
+        try:
+            return await self.admit(b"Bearer " + (token.encode(errors="replace") if isinstance(token, str) else token))
+        except InvalidRequest:
+            raise InvalidToken from None
 
     async def admit(self, header: bytes) -> Grant:
         """The grant of an Authorization header. Raises MissingToken, InvalidRequest, InvalidToken."""

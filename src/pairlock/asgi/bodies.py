@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from pairlock._core.wire import Body
 from pairlock.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
@@ -32,8 +32,11 @@ async def decode(request: Request, kind: type[B], *, optional: bool = False) -> 
 
 async def _read(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLarge
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise BodyTooLarge
+    except ClientDisconnect:  # nobody reads the answer, but no error of ours shall be logged
+        raise InvalidRequest(detail="the body ended early") from None
     return bytes(body)

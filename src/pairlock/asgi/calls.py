@@ -2,9 +2,9 @@
 
 import hmac
 import inspect
+import re
 from collections.abc import Awaitable
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
@@ -39,7 +39,8 @@ def _is_foreign(method: str, headers: Headers) -> bool:
         follows_link = method in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
         return site in FOREIGN and not follows_link
     origin = headers.get("origin")  # browsers leave Sec-Fetch-Site out on plain HTTP
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    host = headers.get("host", "").lower()
+    return origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}")
 
 
 class OperatorHook(Protocol):
@@ -53,8 +54,10 @@ def operator_token(token: str, operator: Operator = Operator("operator")) -> Ope
 
     Raises ConfigurationError when the secret is short enough to be guessed.
     """
-    if len(token) < MIN_OPERATOR_TOKEN:
-        raise ConfigurationError(f"operator_token: give a random secret of at least {MIN_OPERATOR_TOKEN} characters")
+    if len(token) < MIN_OPERATOR_TOKEN or re.search(r"[\s,]", token):
+        raise ConfigurationError(
+            f"operator_token: give a random secret of at least {MIN_OPERATOR_TOKEN} characters, no spaces or commas"
+        )
     secret = token.encode()
 
     def authenticate(connection: HTTPConnection) -> Operator | None:
@@ -71,7 +74,7 @@ async def require_operator(request: Request, hook: OperatorHook | None) -> Opera
         raise OperatorRequired
     found = hook(request)
     operator = await found if inspect.isawaitable(found) else found
-    if operator is None:
+    if not isinstance(operator, Operator):  # whatever else a hook returns, such as False, is nobody
         raise OperatorRequired
     return operator
 

@@ -60,8 +60,8 @@ def _has_token(query: bytes) -> bool:
 
 
 def _from_subprotocols(offered: list[str]) -> Iterator[bytes]:
-    for name, after in zip(offered, [*offered[1:], None], strict=True):
+    for after, name in enumerate(offered, start=1):
         if name == SUBPROTOCOL:
-            if after is None:
+            if after == len(offered):
                 raise InvalidRequest(detail=f"offer the subprotocols {SUBPROTOCOL} and the token, in this order")
-            yield b"Bearer " + after.encode("latin-1", "replace")
+            yield b"Bearer " + offered[after].encode("latin-1", "replace")

@@ -1,5 +1,7 @@
 """Endpoints for operators: decide about requests; list, change and revoke devices."""
 
+import re
+
 from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
@@ -84,6 +86,6 @@ class OperatorSide:
 def _page(request: Request) -> tuple[str | None, int]:
     """Where a page of a list starts and how long it is. Raises InvalidRequest."""
     limit = request.query_params.get("limit", str(PAGE))
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit) <= PAGE:
+    if not re.fullmatch("[0-9]{1,3}", limit) or not 1 <= int(limit) <= PAGE:
         raise InvalidRequest(detail=f"limit must be a number from 1 to {PAGE}")
     return request.query_params.get("before"), int(limit)

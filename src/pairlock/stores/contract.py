@@ -4,7 +4,7 @@ Every promise of single use, lock-out and revocation rests on `commit`: all or n
 record is replaced only by the version that follows the one that was read.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
@@ -25,7 +25,10 @@ class Add(Struct, frozen=True):
 
 
 class Swap(Struct, frozen=True):
-    """Replace a record by its next version; the one kept must be exactly the one before."""
+    """Replace a record by its next version; the one kept must be exactly the one before.
+
+    Its code digest must be no other request's.
+    """
 
     record: Record
 
@@ -56,6 +59,8 @@ class Batch(Struct, frozen=True):
 class Store(Protocol):
     """Keeps records for any number of processes. Ids sort by time of making; lists are newest first.
 
+    What is kept changes by commits alone: a value changed in a caller's hands is not.
+
     Every method raises TemporarilyUnavailable when the store does not answer or cannot write; nothing of
     that commit was kept. A cancelled call has either happened whole or not at all.
     """
@@ -64,7 +69,7 @@ class Store(Protocol):
         """Connect, create or migrate. Raises StoreError when that cannot work."""
 
     async def aclose(self) -> None:
-        """Let go of everything; a second call does nothing."""
+        """Let go of everything; a second call does nothing, any other raises TemporarilyUnavailable."""
 
     async def commit(self, *writes: Write) -> None:
         """Do all of these writes or none. Raises Conflict when one of them came too late."""
@@ -94,7 +99,7 @@ class Store(Protocol):
     async def hit(self, key: str, window: float, now: float) -> Hits:
         """Count one hit; the count starts anew once `window` seconds have passed since its first."""
 
-    def watch(self, since: int | None = None) -> AsyncIterator[Batch]:
+    def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
         """Batches of what any process commits, each event once, none left out.
 
         Starts after the cursor `since`, or at the present; the first batch comes at once, and an
@@ -102,4 +107,4 @@ class Store(Protocol):
         """
 
     async def purge(self, now: float) -> int:
-        """Drop what is past its `purge_at`, and counters past their window; how many."""
+        """Drop what has reached its `purge_at`, and counters whose window has passed; how many."""

@@ -174,7 +174,7 @@ class MemoryStore:
         return self._data.hit(key, window, now)
 
     async def purge(self, now: float) -> int:
-        """Drop what is past its `purge_at`, and counters past their window; how many."""
+        """Drop what has reached its `purge_at`, and counters whose window has passed; how many."""
         return self._data.purge(now)
 
     async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:

@@ -162,7 +162,7 @@ class SQLiteStore:
         return hits
 
     async def purge(self, now: float) -> int:
-        """Drop what is past its `purge_at`, and counters past their window; how many."""
+        """Drop what has reached its `purge_at`, and counters whose window has passed; how many."""
         return await self._perform(_purge_all, now)
 
     async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:

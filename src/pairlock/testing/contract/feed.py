@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import cast
 
 import pytest
 
@@ -21,8 +20,7 @@ LENIENCE = 0.5  # for a machine that is busy with other things
 @contextlib.asynccontextmanager
 async def following(store: Store, since: int | None = None) -> AsyncIterator[AsyncGenerator[Batch, None]]:
     """A feed that is closed when the test is done with it, and not waited for without end."""
-    feed = cast("AsyncGenerator[Batch, None]", store.watch(since))
-    async with asyncio.timeout(PATIENCE), contextlib.aclosing(feed):
+    async with asyncio.timeout(PATIENCE), contextlib.aclosing(store.watch(since)) as feed:
         yield feed
 
 

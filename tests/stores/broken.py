@@ -1,0 +1,222 @@
+"""Stores that break one promise each, under the suite that should notice: run by test_teeth.py, not by itself."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+
+from pairlock._core.records import AuditEvent, Device, PairingRequest, Record
+from pairlock.stores.contract import Batch, Conflict, Hits, Log, Store, Swap, Write
+from pairlock.stores.memory import MemoryData, MemoryStore
+from pairlock.testing import StoreContract
+from pairlock.testing.contract import feed, model
+
+# That a test fails is known here; it need not be patient, nor find the smallest example.
+feed.PATIENCE = 1.0
+model.ENOUGH = settings(model.ENOUGH, phases=[Phase.generate], report_multiple_bugs=False, derandomize=True)
+
+
+class AnyCodeData(MemoryData):
+    """Lets requests share a code digest."""
+
+    def _index(self, record: Record, id: str | None) -> None:
+        if isinstance(record, PairingRequest) and id is not None and record.code_digest is not None:
+            self.codes.setdefault(record.code_digest, id)
+
+    def _before(self, write: Any) -> Record | None:
+        return _check_version(self, write)
+
+
+class CheckThenWrite(MemoryStore):
+    """Looks first and writes afterwards, as with SELECT and then UPDATE."""
+
+    async def commit(self, *writes: Write) -> None:
+        for write in writes:
+            if not isinstance(write, Log):
+                self._data._before(write)
+        await asyncio.sleep(0)
+        _write_unchecked(self._data, writes)
+
+
+class NoVersionCheck(MemoryStore):
+    """Swaps whatever is there."""
+
+    async def commit(self, *writes: Write) -> None:
+        records = self._data.records
+        for write in writes:
+            if isinstance(write, Swap) and write.record.id not in records[type(write.record)]:
+                raise Conflict
+            if not isinstance(write, Log | Swap):
+                self._data._before(write)
+        _write_unchecked(self._data, writes)
+
+
+class LockPerHandle(CheckThenWrite):
+    """Is safe from itself only."""
+
+    def __init__(self, data: MemoryData) -> None:
+        super().__init__(data)
+        self._lock = asyncio.Lock()
+
+    async def commit(self, *writes: Write) -> None:
+        async with self._lock:
+            await super().commit(*writes)
+
+
+class OneByOne(MemoryStore):
+    """Does the writes of a commit in turn."""
+
+    async def commit(self, *writes: Write) -> None:
+        for write in writes:
+            await super().commit(write)
+            await asyncio.sleep(0.001)
+
+
+class PurgesNothing(MemoryStore):
+    async def purge(self, now: float) -> int:
+        return 0
+
+
+class PurgesEarly(MemoryStore):
+    async def purge(self, now: float) -> int:
+        return await super().purge(now + 1)
+
+
+class CountsPerHandle(MemoryStore):
+    def __init__(self, data: MemoryData) -> None:
+        super().__init__(data)
+        self._own = MemoryData()
+
+    async def hit(self, key: str, window: float, now: float) -> Hits:
+        return self._own.hit(key, window, now)
+
+
+class NeverResets(MemoryStore):
+    async def hit(self, key: str, window: float, now: float) -> Hits:
+        return await super().hit(key, 1e9, now)
+
+
+class DropsEvents(MemoryStore):
+    """Tells only of the newest."""
+
+    async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
+        async for batch in super().watch(since):
+            yield Batch(batch.cursor, batch.events[-1:])
+
+
+class RepeatsEvents(MemoryStore):
+    async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
+        async for batch in super().watch(since):
+            yield batch
+            if batch.events:
+                yield batch
+
+
+class DeafToOthers(MemoryStore):
+    """Tells only of what its own handle commits."""
+
+    def __init__(self, data: MemoryData) -> None:
+        super().__init__(data)
+        self._mine: set[int] = set()
+
+    async def commit(self, *writes: Write) -> None:
+        before = self._data.last_seq
+        await super().commit(*writes)
+        self._mine |= set(range(before + 1, self._data.last_seq + 1))
+
+    async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
+        async for batch in super().watch(since):
+            yield Batch(batch.cursor, tuple(event for event in batch.events if event.seq in self._mine))
+
+
+class NoHeartbeat(MemoryStore):
+    async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
+        first = True
+        async for batch in super().watch(since):
+            if first or batch.events:
+                yield batch
+            first = False
+
+
+class BeginsInThePast(MemoryStore):
+    async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
+        async for batch in super().watch(since or 0):
+            yield batch
+
+
+class OldestFirst(MemoryStore):
+    async def list_devices(self, **how: Any) -> list[Device]:
+        return (await super().list_devices(**how))[::-1]
+
+
+class OverlapsPages(MemoryStore):
+    async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
+        return await super().list_events(before=None if before is None else before + 1, limit=limit)
+
+
+class HidesRevoked(MemoryStore):
+    async def list_devices(self, **how: Any) -> list[Device]:
+        return [device for device in await super().list_devices(**how) if device.revoked_at is None]
+
+
+class ListsExpired(MemoryStore):
+    async def list_requests(self, *, live_at: float, **how: Any) -> list[PairingRequest]:
+        return await super().list_requests(live_at=live_at - 1, **how)
+
+
+def _check_version(data: MemoryData, write: Any) -> Record | None:
+    before = data.records[type(write.record)].get(write.record.id)
+    expected = write.record.version - 1 if isinstance(write, Swap) else None
+    if expected != (None if before is None else before.version):
+        raise Conflict
+    return before
+
+
+def _write_unchecked(data: MemoryData, writes: tuple[Write, ...]) -> None:
+    for write in writes:
+        if isinstance(write, Log):
+            data._append(write.event)
+        else:
+            record = write.record
+            before = data.records[type(record)].get(record.id)
+            if before is not None:
+                del data.records[type(record)][record.id]
+            if isinstance(before, PairingRequest) and before.code_digest is not None:
+                data.codes.pop(before.code_digest, None)
+            data.exchange(None, record)
+    data.wake()
+
+
+def suite_for(store: Callable[[MemoryData], Store], data: type[MemoryData] = MemoryData) -> type[StoreContract]:
+    """The suite for a store."""
+
+    class Suite(StoreContract):
+        @pytest.fixture
+        def new_store(self) -> Callable[[], Store]:
+            kept = data()
+            return lambda: store(kept)
+
+    return Suite
+
+
+TestWhole = suite_for(MemoryStore)
+TestAnyCode = suite_for(MemoryStore, AnyCodeData)
+TestCheckThenWrite = suite_for(CheckThenWrite)
+TestNoVersionCheck = suite_for(NoVersionCheck)
+TestLockPerHandle = suite_for(LockPerHandle)
+TestOneByOne = suite_for(OneByOne)
+TestPurgesNothing = suite_for(PurgesNothing)
+TestPurgesEarly = suite_for(PurgesEarly)
+TestCountsPerHandle = suite_for(CountsPerHandle)
+TestNeverResets = suite_for(NeverResets)
+TestDropsEvents = suite_for(DropsEvents)
+TestRepeatsEvents = suite_for(RepeatsEvents)
+TestDeafToOthers = suite_for(DeafToOthers)
+TestNoHeartbeat = suite_for(NoHeartbeat)
+TestBeginsInThePast = suite_for(BeginsInThePast)
+TestOldestFirst = suite_for(OldestFirst)
+TestOverlapsPages = suite_for(OverlapsPages)
+TestHidesRevoked = suite_for(HidesRevoked)
+TestListsExpired = suite_for(ListsExpired)
