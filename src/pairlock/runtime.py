@@ -6,6 +6,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from pairlock._core.codes import ID_RANDOM_BYTES, make_id
@@ -60,6 +61,7 @@ class Runtime:
         if self._task is None or self._task.done() or self._task.get_loop().is_closed():
             self.loop, self._started = loop, loop.create_future()
             self._task = loop.create_task(self._run(self._started, self._closing), name="pairlock")
+            self._task.add_done_callback(partial(_conclude, self._started))
         if self.loop is not loop or self._started is None:
             raise ConfigurationError("one Pairlock serves one event loop; make another for another loop")
         await asyncio.shield(self._started)
@@ -151,9 +153,6 @@ class Runtime:
             else:
                 started.set_exception(error)
         finally:
-            if not started.done():  # stopped while it started
-                started.set_exception(TemporarilyUnavailable(retry_after=1))
-            started.exception()  # known to whoever waits for it, which may be nobody
             self._go_stale()
             await _stop(self._accompanying)
             await self._store.aclose()
@@ -244,6 +243,12 @@ async def logged(work: Awaitable[None]) -> None:
         await work
     except Exception:
         logger.exception("a callback failed")
+
+
+def _conclude(started: asyncio.Future[None], task: asyncio.Task[None]) -> None:
+    if not started.done():  # stopped while it started, perhaps before it took a step
+        started.set_exception(TemporarilyUnavailable(retry_after=1))
+    started.exception()  # known to whoever waits for it, which may be nobody
 
 
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:

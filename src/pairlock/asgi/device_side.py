@@ -83,5 +83,5 @@ class DeviceSide:
 
 def _preferred_wait(request: Request) -> int:
     """For how many seconds the caller would wait for a change (RFC 7240 §4.3)."""
-    found = re.search(r"(?:^|[,;\s])wait=(\d{1,4})\b", request.headers.get("prefer", ""))
+    found = re.search(r"(?:^|[,;\s])wait=(\d{1,4})\b", request.headers.get("prefer", ""), re.IGNORECASE)
     return min(int(found[1]), LONGEST_WAIT) if found else 0

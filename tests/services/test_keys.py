@@ -1,0 +1,219 @@
+"""Where keys come from, and what happens to tokens when they change."""
+
+import asyncio
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pairlock import ConfigurationError, Pairlock, StoreError
+from pairlock.errors import InvalidPin, InvalidToken
+from tests.services.conftest import Make
+from tests.services.parts import KEY, OTHER_KEY, SENSORS, paired_token
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[2]
+PROCESSES = 6
+
+
+@pytest.fixture
+def key_file(path: Path) -> Path:
+    return path.with_name("pairlock.db.keys")
+
+
+def write(file: Path, content: bytes, mode: int = 0o600) -> None:
+    file.write_bytes(content)
+    file.chmod(mode)
+
+
+def read(file: Path) -> str:
+    return file.read_text()
+
+
+def mode_of(file: Path) -> int:
+    return stat.S_IMODE(file.stat().st_mode)
+
+
+def is_there(file: Path) -> bool:
+    return file.exists()
+
+
+def names_beside(file: Path) -> set[str]:
+    return {each.name for each in file.parent.iterdir()}
+
+
+async def test_the_argument_comes_before_the_environment(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = await paired_token(make())
+    monkeypatch.setenv("PAIRLOCK_SECRET_KEYS", OTHER_KEY)
+    assert (await make().verify(token)).device_name == "Phone"
+
+
+async def test_the_environment_comes_before_the_file(
+    make: Make, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAIRLOCK_SECRET_KEYS", f" {OTHER_KEY} , {KEY} ,")
+    token = await paired_token(make(secret_keys=None))
+    assert not is_there(key_file)
+    assert (await make(secret_keys=[KEY]).verify(token)).device_name == "Phone"  # the last one signs
+
+
+async def test_a_key_file_is_made_beside_the_database_for_its_owner_only(make: Make, key_file: Path) -> None:
+    token = await paired_token(make(secret_keys=None))
+    assert mode_of(key_file) == 0o600
+    assert len(read(key_file).strip()) >= 43  # 256 bits
+    assert (await make(secret_keys=None).verify(token)).device_name == "Phone"
+    assert names_beside(key_file) <= {"pairlock.db", "pairlock.db-wal", "pairlock.db-shm", "pairlock.db.keys"}
+
+
+def test_nothing_is_made_on_disk_before_the_start(tmp_path: Path) -> None:
+    Pairlock(store=f"sqlite:///{tmp_path}/pairlock.db", default_permissions=SENSORS)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_no_key_file_is_made_beside_a_database_that_is_not_ours(make: Make, path: Path, key_file: Path) -> None:
+    write(path, b"a letter to the editor, long enough to be no empty file" * 20)
+    with pytest.raises(StoreError):
+        await make(secret_keys=None).start()
+    assert not is_there(key_file)
+
+
+def test_processes_that_start_at_once_get_the_same_key(key_file: Path) -> None:
+    program = "\n".join(
+        [
+            "import sys, asyncio, json, pairlock.keyfile",
+            "from pathlib import Path",
+            "print('ready', flush=True); sys.stdin.readline()",
+            "keys = pairlock.keyfile.file_keys(Path(sys.argv[1]))",
+            "print(json.dumps([key.decode() for key in keys.secrets]))",
+        ]
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(key_file)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(PROCESSES)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    keys = [json.loads(process.communicate(timeout=30)[0]) for process in processes]
+    assert keys == [[key_file.read_text().strip()]] * PROCESSES
+    assert names_beside(key_file) == {key_file.name}  # no drafts are left
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o610])
+async def test_a_key_file_that_others_may_use_is_refused(make: Make, key_file: Path, mode: int) -> None:
+    write(key_file, KEY.encode(), mode)
+    with pytest.raises(
+        ConfigurationError, match=r"others may read these secret keys; run: chmod 600 .*pairlock\.db\.keys"
+    ):
+        await make(secret_keys=None).start()
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"short", b"long-enough-to-be-a-key\nshort\n"])
+async def test_a_key_file_without_good_keys_is_refused_by_its_name(make: Make, key_file: Path, content: bytes) -> None:
+    write(key_file, content)
+    with pytest.raises(
+        ConfigurationError, match=r"pairlock\.db\.keys: .*at least one key of at least 16 bytes"
+    ) as said:
+        await make(secret_keys=None).start()
+    assert "long-enough" not in str(said.value)
+
+
+async def test_a_garbled_key_file_is_refused_by_its_name(make: Make, key_file: Path) -> None:
+    write(key_file, b"\xff\xfe\x00 garbled garbled garbled")
+    with pytest.raises(ConfigurationError, match=r"pairlock\.db\.keys: .*set secret_keys or PAIRLOCK_SECRET_KEYS"):
+        await make(secret_keys=None).start()
+
+
+@pytest.mark.parametrize("made", ["a folder", "a link to nowhere"])  # root reads everything else
+def test_a_key_file_that_cannot_be_read_is_refused_by_its_name(path: Path, key_file: Path, made: str) -> None:
+    if made == "a folder":
+        key_file.mkdir(0o700)
+    else:
+        key_file.symlink_to(path.with_name("nowhere"))
+    pairlock = Pairlock(store=f"sqlite:///{path}", default_permissions=SENSORS)
+    with pytest.raises(ConfigurationError, match=r"pairlock\.db\.keys: .*set secret_keys or PAIRLOCK_SECRET_KEYS"):
+        asyncio.run(pairlock.start())
+    assert {"pairlock.db", "pairlock.db.keys"} == names_beside(key_file)  # no draft is left
+
+
+async def test_a_key_file_may_hold_several_keys_of_which_the_last_signs(make: Make, key_file: Path) -> None:
+    old, new = "an-old-key-of-these-tests", "a-new-key-of-these-tests"
+    write(key_file, f"{old}\n{new}\n".encode())
+    token = await paired_token(make(secret_keys=None))
+    assert (await make(secret_keys=[new]).verify(token)).device_name == "Phone"
+    with pytest.raises(InvalidToken):
+        await make(secret_keys=[old]).verify(token)
+
+
+def test_a_store_in_memory_needs_keys_when_it_is_made() -> None:
+    with pytest.raises(ConfigurationError, match=r"secret_keys: .* give secret_keys or set PAIRLOCK_SECRET_KEYS"):
+        Pairlock(store="memory://", default_permissions=SENSORS)
+
+
+@pytest.mark.parametrize("keys", [[], ["short"], [KEY, "short"], [b"15 bytes of key"]])
+async def test_keys_that_are_missing_or_short_are_refused(make: Make, keys: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match="secret_keys: give at least one key of at least 16 bytes"):
+        make(secret_keys=keys)
+
+
+@pytest.mark.parametrize("keys", [KEY, KEY.encode()])
+async def test_one_key_that_is_not_in_a_list_is_refused(make: Make, keys: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"secret_keys: give a list of keys, oldest first, such as \[key\]"):
+        make(secret_keys=keys)
+
+
+@pytest.mark.parametrize("value", ["", " , ", "short"])
+async def test_an_environment_without_good_keys_is_refused_by_the_variable_s_name(
+    make: Make, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("PAIRLOCK_SECRET_KEYS", value)
+    with pytest.raises(ConfigurationError, match=r"^PAIRLOCK_SECRET_KEYS: "):
+        make(secret_keys=None)
+
+
+async def test_old_keys_verify_and_the_newest_signs_across_restarts(make: Make) -> None:
+    first = make(secret_keys=[KEY])
+    of_the_old = await paired_token(first)
+    await first.aclose()
+
+    rotated = make(secret_keys=[KEY, OTHER_KEY])
+    of_the_new = await paired_token(rotated)
+    assert (await rotated.verify(of_the_old)).device_name == "Phone"
+    await rotated.aclose()
+
+    after = make(secret_keys=[OTHER_KEY])
+    assert (await after.verify(of_the_new)).device_name == "Phone"
+    with pytest.raises(InvalidToken):
+        await after.verify(of_the_old)
+
+
+async def test_a_pin_whose_key_was_removed_is_right_no_more_and_is_not_shown(make: Make) -> None:
+    first = make(secret_keys=[KEY])
+    started = await first.pairing.start("Phone")
+    pin = first.pairing.pin(started.request)
+    assert pin is not None
+
+    still = make(secret_keys=[KEY, OTHER_KEY])
+    await still.start()
+    assert still.pairing.pin(started.request) == pin
+
+    after = make(secret_keys=[OTHER_KEY])
+    await after.start()
+    assert after.pairing.pin(started.request) is None
+    with pytest.raises(InvalidPin):
+        await after.pairing.submit_pin(started.request.id, started.secret, pin)
+    assert (await still.pairing.submit_pin(started.request.id, started.secret, pin)).device.name == "Phone"

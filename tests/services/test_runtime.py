@@ -1,0 +1,345 @@
+"""What runs beside the calls: the change feed, what follows it, and the purge."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pairlock import Pairlock, Permissions, Prompt
+from pairlock._core.records import Device, PairingRequest
+from pairlock.errors import InvalidToken, NotFound, TemporarilyUnavailable
+from pairlock.stores.contract import Add
+from pairlock.testing import FakeClock, a_device
+from tests.services.conftest import Make
+from tests.services.parts import FailingStore, away, kept, kept_events, pair, paired_token, permitted, reading, until
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def store() -> FailingStore:
+    return FailingStore()
+
+
+def reached(seen: list[str], count: int) -> bool:
+    return len(seen) >= count
+
+
+async def next_of(prompts: AsyncIterator[Prompt]) -> Prompt:
+    return await asyncio.wait_for(anext(prompts), 2)
+
+
+# Other processes
+
+
+async def test_another_process_hears_of_a_revocation_within_a_second(pairlock: Pairlock, other: Pairlock) -> None:
+    device = (await pair(pairlock)).device
+    token, _ = pairlock.devices.token(device)
+    grant = await other.verify(token)
+    await pairlock.devices.revoke(device.id)
+    await until(lambda: permitted(grant) == (False, False), seconds=1)
+    with pytest.raises(InvalidToken):
+        await other.verify(token)
+
+
+async def test_another_process_hears_of_a_narrowing_within_a_second(pairlock: Pairlock, other: Pairlock) -> None:
+    device = (await pair(pairlock)).device
+    grant = await other.verify(pairlock.devices.token(device)[0])
+    narrowed = await pairlock.devices.narrow(device.id, Permissions(read=("/sensors/a",)))
+    await until(lambda: permitted(grant) == (True, False), seconds=1)
+    renewed = await other.verify(other.devices.token(narrowed)[0])  # of the new epoch: by its own claims
+    assert permitted(renewed) == (True, False)
+
+
+async def test_more_changes_than_one_page_are_loaded_at_the_start(make: Make, store: FailingStore) -> None:
+    first = make(store=store)
+    await first.start()
+    devices = [a_device(epoch=1, epoch_at=first._runtime.clock(), revoked_at=1.0) for _ in range(1100)]
+    await first._runtime.commit(*map(Add, devices))
+    tokens = [first.devices.token(devices[at])[0] for at in (0, 500, -1)]
+    await first.aclose()
+    for token in tokens:
+        with pytest.raises(InvalidToken):
+            await first.verify(token)
+
+
+# The feed is lost
+
+
+async def test_without_a_feed_nothing_is_verified_until_it_is_back(
+    make: Make, store: FailingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairlock = make(store=store, max_staleness=0.6)
+    token = await paired_token(pairlock)
+    store.silent = True
+    assert (await pairlock.verify(token)).device_name == "Phone"  # not at once: a heartbeat may be late
+    with caplog.at_level(logging.ERROR, "pairlock"):
+        await until(lambda: not pairlock._runtime.fresh)
+    assert "guarded paths answer 503 until it is back" in caplog.text
+    with pytest.raises(TemporarilyUnavailable) as refused:
+        await pairlock.verify(token)
+    assert refused.value.retry_after == 1
+
+    store.silent = False
+    await until(lambda: pairlock._runtime.fresh)
+    assert (await pairlock.verify(token)).device_name == "Phone"
+
+
+async def test_a_feed_that_breaks_is_taken_up_again_where_it_broke(
+    make: Make, store: FailingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairlock, operator = make(store=store), make(store=store.store)
+    device = (await pair(pairlock)).device
+    grant = await pairlock.verify(pairlock.devices.token(device)[0])
+    await operator.start()
+    with caplog.at_level(logging.WARNING, "pairlock"):
+        store.errors = {"batch": away(), "watch": away()}
+        await until(lambda: "the change feed was interrupted" in caplog.text)
+        await operator.devices.revoke(device.id)
+        await until(lambda: store.calls["watch"] >= 3)
+    assert caplog.text.count("the change feed was interrupted") == 1  # said once, not at each attempt
+    assert permitted(grant) == (True, True)
+    store.errors = {}
+    await until(lambda: permitted(grant) == (False, False))
+
+
+async def test_a_feed_that_ends_is_taken_up_again(make: Make, store: FailingStore) -> None:
+    pairlock = make(store=store)
+    token = await paired_token(pairlock)
+    store.ends = True
+    await until(lambda: store.calls["watch"] == 2)
+    assert (await pairlock.verify(token)).device_name == "Phone"
+
+
+async def test_a_purge_that_fails_loses_no_event_and_tells_none_twice(
+    make: Make, store: FailingStore, clock: FakeClock
+) -> None:
+    pairlock, operator = make(store=store), make(store=store.store)
+    store.once = {"purge": [away(), away()]}
+    device = (await pair(operator)).device
+    grant = await pairlock.verify(operator.devices.token(device)[0])  # the first purge fails
+    with pairlock._runtime.listening() as heard:
+        clock.advance(61)
+        await operator.devices.revoke(device.id)  # the second one fails right after this is heard
+        await until(lambda: permitted(grant) == (False, False))
+        await until(lambda: store.calls["purge"] >= 2)
+        await operator.pairing.start("Phone")
+        await until(lambda: heard.qsize() >= 2)
+        await asyncio.sleep(0.05)
+    assert [heard.get_nowait().type.value for _ in range(heard.qsize())] == ["revoked", "requested"]
+
+
+async def test_a_revocation_between_a_failed_first_purge_and_the_next_batch_is_heard(
+    make: Make, store: FailingStore
+) -> None:
+    pairlock, operator = make(store=store), make(store=store.store)
+    device = (await pair(operator)).device
+    store.once = {"purge": [away()]}
+    grant = await pairlock.verify(operator.devices.token(device)[0])
+    await operator.devices.revoke(device.id)
+    await until(lambda: permitted(grant) == (False, False))
+
+
+# Who follows
+
+
+async def test_requests_yields_those_that_wait_first_and_each_once(
+    pairlock: Pairlock, other: Pairlock, clock: FakeClock
+) -> None:
+    waiting = []
+    for turn in range(3):
+        clock.advance(1)
+        waiting.append((await pairlock.pairing.start(f"Waiting {turn}")).request.id)
+    prompts = pairlock.requests()
+    assert [(await next_of(prompts)).id for _ in range(3)] == waiting
+    later = [(await process.pairing.start("Later")).request.id for process in (pairlock, other)]
+    assert [(await next_of(prompts)).id for _ in range(2)] == later
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(prompts), 0.2)
+    assert not pairlock._runtime._listeners
+
+
+async def test_a_request_made_while_the_waiting_are_listed_is_told_once(pairlock: Pairlock) -> None:
+    await pairlock.start()
+    prompts = pairlock.requests()
+    first = asyncio.create_task(next_of(prompts))
+    await asyncio.sleep(0)
+    await asyncio.gather(*(pairlock.pairing.start(f"Phone {turn}") for turn in range(20)))
+    names = [(await first).name] + [(await next_of(prompts)).name for _ in range(19)]
+    assert sorted(names) == sorted(f"Phone {turn}" for turn in range(20))
+
+
+async def test_a_request_that_is_gone_when_it_is_its_turn_is_left_out(
+    pairlock: Pairlock, clock: FakeClock, path: Path
+) -> None:
+    prompts = pairlock.requests()
+    await pairlock.pairing.start("First")
+    assert (await next_of(prompts)).name == "First"
+    await pairlock.pairing.start("Gone")
+    clock.advance(1000)
+    await reading(path, lambda store: store.purge(clock.now))
+    await pairlock.pairing.start("Last")
+    assert (await next_of(prompts)).name == "Last"
+
+
+async def test_a_prompt_shows_what_a_display_needs_and_decides(pairlock: Pairlock, clock: FakeClock) -> None:
+    prompts = pairlock.requests()
+    started = await pairlock.pairing.start("Phone")
+    clock.advance(10)
+    prompt = await next_of(prompts)
+    assert (prompt.name, prompt.expires_in) == ("Phone", 290)
+    assert prompt.pin == pairlock.pairing.pin(started.request)
+    assert prompt.permissions == pairlock.settings.default_permissions
+    assert prompt.pin is not None
+    assert prompt.pin not in repr(prompt).replace(prompt.id, "")
+    await prompt.approve({"read": ["/sensors/a"]}, message="Hello")
+    redeemed = await pairlock.pairing.redeem(started.request.id, started.secret)
+    assert redeemed.message == "Hello"
+    assert redeemed.device.permissions == Permissions(read=("/sensors/a",))
+
+    await pairlock.pairing.start("Tablet")
+    tablet = await next_of(prompts)
+    await tablet.deny("not yours")
+    assert (await pairlock.pairing.show(tablet.id)).reason == "not yours"
+
+    started = await pairlock.pairing.start("Watch")
+    await (await next_of(prompts)).approve()
+    assert (await pairlock.pairing.show(started.request.id)).granted == pairlock.settings.default_permissions
+
+
+async def test_on_request_is_called_for_the_requests_of_each_process(pairlock: Pairlock, other: Pairlock) -> None:
+    seen: list[str] = []
+
+    @pairlock.on_request
+    async def show(prompt: Prompt) -> None:
+        seen.append(prompt.name)
+
+    await other.pairing.start("Before")
+    await pairlock.start()
+    await until(lambda: seen == ["Before"])
+    await other.pairing.start("There")
+    await pairlock.pairing.start("Here")
+    await until(lambda: seen == ["Before", "There", "Here"])
+
+
+async def test_on_request_may_be_given_while_it_runs(pairlock: Pairlock) -> None:
+    seen: list[str] = []
+    await pairlock.start()
+
+    @pairlock.on_request
+    async def show(prompt: Prompt) -> None:
+        seen.append(prompt.name)
+
+    await pairlock.pairing.start("Phone")
+    await until(lambda: seen == ["Phone"])
+
+
+async def test_on_request_is_called_again_after_a_restart(pairlock: Pairlock) -> None:
+    seen: list[str] = []
+
+    @pairlock.on_request
+    async def show(prompt: Prompt) -> None:
+        seen.append(prompt.name)
+
+    for turn, name in enumerate(("first", "second"), 1):
+        started = await pairlock.pairing.start(name)
+        await until(partial(reached, seen, turn))
+        await pairlock.pairing.cancel(started.request.id, started.secret)
+        await pairlock.aclose()
+    assert seen == ["first", "second"]
+
+
+async def test_a_callback_that_fails_is_logged_and_called_for_the_next(
+    pairlock: Pairlock, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[str] = []
+
+    @pairlock.on_request
+    async def show(prompt: Prompt) -> None:
+        seen.append(prompt.name)
+        raise RuntimeError("the display is off")
+
+    with caplog.at_level(logging.ERROR, "pairlock"):
+        await pairlock.pairing.start("first")
+        await pairlock.pairing.start("second")
+        await until(lambda: caplog.text.count("the display is off") >= 2)
+    assert seen == ["first", "second"]
+
+
+async def test_a_store_that_does_not_answer_for_a_while_costs_no_call(make: Make, store: FailingStore) -> None:
+    pairlock, other = make(store=store), make(store=store.store)
+    seen: list[str] = []
+
+    @pairlock.on_request
+    async def show(prompt: Prompt) -> None:
+        seen.append(prompt.name)
+
+    store.once = {"list_requests": [away()], "find PairingRequest": [away()]}
+    await other.pairing.start("first")
+    await pairlock.start()
+    await until(lambda: seen == ["first"])
+    await other.pairing.start("second")
+    await until(lambda: seen == ["first", "second"])
+    assert store.once == {"list_requests": [], "find PairingRequest": []}
+
+
+# The purge
+
+
+async def test_what_nobody_needs_any_more_is_dropped(
+    pairlock: Pairlock, other: Pairlock, path: Path, clock: FakeClock
+) -> None:
+    request = (await pairlock.pairing.start("Phone")).request
+    device = (await pair(pairlock)).device
+    revoked = (await pair(pairlock)).device
+    await pairlock.devices.revoke(revoked.id)
+    clock.advance(314)
+    await other.start()
+    await asyncio.sleep(0.1)
+    assert await kept(path, request.id) == request  # a late poll is told that it expired
+    clock.advance(61)
+
+    async def dropped(kind: type[Device | PairingRequest], id: str) -> None:
+        for _ in range(100):
+            if await reading(path, lambda store: store.find(kind, id)) is None:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(id)
+
+    await dropped(PairingRequest, request.id)
+    assert await reading(path, lambda store: store.find(Device, revoked.id)) is not None
+    clock.advance(90 * 86400)
+    await dropped(Device, revoked.id)
+    assert await pairlock.devices.find(device.id) == device
+    assert await kept_events(path) == []
+    with pytest.raises(NotFound):
+        await pairlock.pairing.show(request.id)
+
+
+async def test_a_purge_is_made_once_a_minute(make: Make, store: FailingStore, clock: FakeClock) -> None:
+    pairlock = make(store=store)
+    await pairlock.start()
+    for _ in range(3):
+        await pairlock.pairing.start("Phone")
+        await asyncio.sleep(0.01)
+    assert store.calls["purge"] == 1
+    clock.advance(60)
+    await pairlock.pairing.start("Phone")
+    await until(lambda: store.calls["purge"] == 2)
+
+
+# All of it is one server
+
+
+async def test_all_processes_are_one_server_with_a_lasting_id(make: Make) -> None:
+    first, second = make(server_name="Home"), make(server_name="Home")
+    await asyncio.gather(first.start(), second.start())
+    assert first._runtime.server == second._runtime.server
+    assert first._runtime.server["name"] == "Home"
+    await first.aclose()
+    third = make()
+    await third.start()
+    assert third._runtime.server["id"] == second._runtime.server["id"]
