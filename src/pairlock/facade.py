@@ -1,5 +1,6 @@
 """Pairlock: the one object an application makes."""
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -179,12 +180,13 @@ class Pairlock:
     def on_request(self, callback: Callable[[Prompt], Awaitable[None]]) -> Callable[[Prompt], Awaitable[None]]:
         """Call an async function with each Prompt while this process runs; usable as a decorator.
 
-        What it raises is logged, and stops neither pairing nor the next call.
+        It may take its time: the next call does not wait for it. What it raises is logged.
         """
 
         async def follow() -> None:
-            async for prompt in self.requests():
-                await logged(callback(prompt))
+            async with asyncio.TaskGroup() as calls:
+                async for prompt in self.requests():
+                    calls.create_task(logged(callback(prompt)))
 
         self._runtime.accompany(follow)
         return callback

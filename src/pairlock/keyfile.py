@@ -15,7 +15,7 @@ VARIABLE = "PAIRLOCK_SECRET_KEYS"
 def configured_keys(secret_keys: Sequence[str | bytes] | None, environ: Mapping[str, str]) -> Keys | None:
     """The keys given as an argument, else those of the environment (separated by commas, oldest first)."""
     if secret_keys is not None:
-        if isinstance(secret_keys, str | bytes):
+        if isinstance(secret_keys, str | bytes) or not all(isinstance(key, str | bytes) for key in secret_keys):
             raise ConfigurationError("secret_keys: give a list of keys, oldest first, such as [key]")
         return Keys(secret_keys)
     if VARIABLE in environ:

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from pairlock import Operator, Pairlock, Permissions, operator_token
@@ -334,3 +335,23 @@ async def test_devices_are_revoked_one_by_one_and_all_at_once(operator: httpx.As
     assert (await operator.delete("/devices")).json() == {"revoked": 0}
     for each in paired:
         assert (await operator.get("/whoami", headers=bearer(each["access_token"]))).status_code == 401
+
+
+async def test_a_hook_may_turn_somebody_away_in_the_words_of_its_host(make: Make) -> None:
+    def sign_in_first(connection: HTTPConnection) -> Operator | None:
+        raise HTTPException(401, headers={"WWW-Authenticate": "Negotiate"})
+
+    async with client_of(make(operator=sign_in_first).app) as client:
+        answer = await client.get("/devices")
+    assert (answer.status_code, answer.json()["error"]) == (401, "operator_required")
+    assert answer.headers["www-authenticate"] == "Negotiate"
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_pending_requests_come_in_pages(operator: httpx.AsyncClient) -> None:
+    ids = sorted([(await start(operator, name=f"Phone {number}"))["id"] for number in range(3)], reverse=True)
+    first = (await operator.get("/requests?limit=2")).json()
+    assert [request["id"] for request in first["requests"]] == ids[:2]
+    last = (await operator.get(f"/requests?limit=2&before={first['next']}")).json()
+    assert [request["id"] for request in last["requests"]] == ids[2:]
+    assert last["next"] is None

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -217,3 +218,9 @@ async def test_a_pin_whose_key_was_removed_is_right_no_more_and_is_not_shown(mak
     with pytest.raises(InvalidPin):
         await after.pairing.submit_pin(started.request.id, started.secret, pin)
     assert (await still.pairing.submit_pin(started.request.id, started.secret, pin)).device.name == "Phone"
+
+
+def test_keys_that_are_no_text_are_refused() -> None:
+    numbers: list[Any] = [123]
+    with pytest.raises(ConfigurationError, match="secret_keys: give a list of keys"):
+        Pairlock(store="memory://", secret_keys=numbers, default_permissions={})

@@ -343,3 +343,16 @@ async def test_all_processes_are_one_server_with_a_lasting_id(make: Make) -> Non
     third = make()
     await third.start()
     assert third._runtime.server["id"] == second._runtime.server["id"]
+
+
+async def test_on_request_does_not_wait_for_a_decision_that_takes_its_time(pairlock: Pairlock) -> None:
+    shown: list[str] = []
+
+    @pairlock.on_request
+    async def show(prompt: Prompt) -> None:
+        shown.append(prompt.name)
+        await asyncio.Event().wait()
+
+    await pairlock.pairing.start("First")
+    await pairlock.pairing.start("Second")
+    await until(lambda: shown == ["First", "Second"])

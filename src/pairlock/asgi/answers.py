@@ -48,6 +48,8 @@ def refusal(error: WireError) -> Response:
 def wire_error(error: PairlockError) -> WireError:
     """What a caller is told of an error; the log has the rest."""
     if isinstance(error, WireError):
+        if error.__cause__ is not None and error.status >= 500:
+            logger.warning("%s (%r)", error, error.__cause__)
         return error
     logger.error("%s", error)
     return TemporarilyUnavailable(retry_after=5) if isinstance(error, StoreError) else ServerError()

@@ -14,10 +14,13 @@ from pairlock.asgi.answers import refusal, wire_error
 from pairlock.asgi.calls import SameSite
 from pairlock.asgi.device_side import DeviceSide
 from pairlock.asgi.operator_side import OperatorSide
-from pairlock.errors import MethodNotAllowed, NotFound, PairlockError, ServerError
+from pairlock.errors import MethodNotAllowed, NotFound, OperatorRequired, PairlockError, ServerError, WireError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Lifespan = Callable[[object], AbstractAsyncContextManager[None]]
+
+
+HTTP_ERRORS: dict[int, type[WireError]] = {404: NotFound, 405: MethodNotAllowed}
 
 
 def pairing_app(device: DeviceSide, operator: OperatorSide, lifespan: Lifespan) -> Starlette:
@@ -35,7 +38,7 @@ def pairing_app(device: DeviceSide, operator: OperatorSide, lifespan: Lifespan) 
             _route("/devices/{id}", PATCH=operator.change, DELETE=operator.revoke),
         ],
         middleware=[Middleware(SameSite)],
-        exception_handlers={PairlockError: _said, HTTPException: _no_such_call, Exception: _failed},
+        exception_handlers={PairlockError: _said, HTTPException: _http_error, Exception: _failed},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # one address a call: a redirected POST may lose its body or its secret
@@ -54,10 +57,11 @@ async def _said(request: Request, error: Exception) -> Response:
     return refusal(wire_error(error))
 
 
-async def _no_such_call(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException) or error.status_code != 405:
-        return refusal(NotFound())
-    response = refusal(MethodNotAllowed())
+async def _http_error(request: Request, error: Exception) -> Response:
+    """No such call; or the host's own authentication turns somebody away in its own way."""
+    assert isinstance(error, HTTPException)  # noqa: S101  # as above
+    response = refusal(HTTP_ERRORS.get(error.status_code, OperatorRequired)())
+    response.status_code = error.status_code
     response.headers.update(error.headers or {})
     return response
 

@@ -1,13 +1,14 @@
 """Endpoints for operators: decide about requests; list, change and revoke devices."""
 
 import re
+from collections.abc import Sequence
 
 from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pairlock._core.permissions import Permissions
-from pairlock._core.records import PairingRequest
+from pairlock._core.records import PairingRequest, Record
 from pairlock._core.wire import ApproveBody, DenyBody, DeviceBody, device_answer, pending_answer
 from pairlock.asgi.answers import answer
 from pairlock.asgi.bodies import decode
@@ -33,7 +34,7 @@ class OperatorSide:
         await require_operator(request, self.hook)
         before, limit = _page(request)
         pending = await self.pairing.pending(before=before, limit=limit)
-        return answer({"requests": [self._shown(each) for each in pending]})
+        return answer({"requests": [self._shown(each) for each in pending], "next": _next(pending, limit)})
 
     async def approve(self, request: Request) -> Response:
         operator = await require_operator(request, self.hook)
@@ -53,8 +54,7 @@ class OperatorSide:
         await require_operator(request, self.hook)
         before, limit = _page(request)
         devices = await self.devices.list(before=before, limit=limit)
-        following = devices[-1].id if len(devices) == limit else None
-        return answer({"devices": [device_answer(device) for device in devices], "next": following})
+        return answer({"devices": [device_answer(device) for device in devices], "next": _next(devices, limit)})
 
     async def change(self, request: Request) -> Response:
         operator = await require_operator(request, self.hook)
@@ -89,3 +89,8 @@ def _page(request: Request) -> tuple[str | None, int]:
     if not re.fullmatch("[0-9]{1,3}", limit) or not 1 <= int(limit) <= PAGE:
         raise InvalidRequest(detail=f"limit must be a number from 1 to {PAGE}")
     return request.query_params.get("before"), int(limit)
+
+
+def _next(page: Sequence[Record], limit: int) -> str | None:
+    """Where the next page starts; None after the last."""
+    return page[-1].id if len(page) == limit else None
