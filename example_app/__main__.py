@@ -2,7 +2,9 @@
 
 import os
 import secrets
+import socket
 import sys
+from contextlib import suppress
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -11,25 +13,29 @@ from example_app.house import house
 from pairlock import Pairlock, PairlockError, Prompt, operator_token
 
 COMMANDS = """\
-The house is on {base} (Ctrl-C stops it). Paste these into another terminal.
+The house is on {base}. Ctrl-C stops it; {database} keeps who is paired.
+Paste these into another terminal, one after the other.
 
   1. As the device: ask to pair. A PIN appears here.
 
 base={base}
 call() {{ curl -sw '\\n' -H 'Content-Type: application/json' -H "Authorization: Bearer $1" "${{@:2}}"; }}
-field() {{ python3 -c "import json, sys; print(json.load(sys.stdin)['$1'])"; }}
+field() {{ python3 -c "import json, sys; got = json.load(sys.stdin); print(got.get('$1', got))"; }}
 asked=$(call - $base/pair/requests -d '{{"name": "My Phone"}}')
 id=$(echo "$asked" | field id) secret=$(echo "$asked" | field secret)
 
-  2. Type that PIN instead of 000000, and go in. The door is refused: only the lamp was granted.
+  2. Type that PIN in.
 
-pin=000000
+printf 'PIN: '; read -r pin
+
+  3. Go in. The door is refused: only the lamp was granted.
+
 token=$(call "$secret" $base/pair/requests/$id/pin -d "{{\\"pin\\": \\"$pin\\"}}" | field access_token)
 call "$token" $base/sensors/temperature
 call "$token" $base/control/lamp -X PUT -d on
 call "$token" $base/control/door -X PUT -d open
 
-  3. As the operator: see who is paired, and shut them out. The last call is refused.
+  4. As the operator: see who is paired, and shut them out. The last call is refused.
 
 operator={operator}
 call "$operator" $base/pair/devices
@@ -60,12 +66,19 @@ def main() -> None:
     port, operator = os.environ.get("PORT", "8000"), secrets.token_urlsafe(24)
     if not port.isdigit() or not 0 < int(port) < 65536:
         sys.exit(f"PORT={port}: give a number from 1 to 65535, for example: make demo PORT=8080")
+    database = os.environ.get("DATABASE", "demo.db")
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        app = guarded_house(operator, os.environ.get("DATABASE", "demo.db"))
+        listener.bind(("127.0.0.1", int(port)))
+        app = guarded_house(operator, database)
+    except OSError as error:
+        sys.exit(f"port {port} cannot be used ({error.strerror}); try another: make demo PORT={int(port) % 65535 + 1}")
     except PairlockError as error:
         sys.exit(str(error))
-    print(COMMANDS.format(base=f"http://127.0.0.1:{port}", operator=operator), flush=True)
-    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")
+    print(COMMANDS.format(base=f"http://127.0.0.1:{port}", operator=operator, database=database), flush=True)
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
 if __name__ == "__main__":

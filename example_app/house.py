@@ -21,7 +21,7 @@ def read_sensors() -> dict[str, float]:
 
 
 async def home(request: Request) -> Response:
-    return PlainTextResponse("A small house. Pair a device at /pair to look inside.\n")
+    return PlainTextResponse("A small house. To look inside, pair a device: POST /pair/requests.\n")
 
 
 async def read_sensor(request: Request) -> Response:

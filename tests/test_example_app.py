@@ -30,11 +30,11 @@ class Demo:
 
     def steps(self) -> list[str]:
         """The commands to paste, in order; the PIN is read off the display."""
-        ask, use, revoke = STEPS.split(self.printed.read_text())[1:]
+        ask, type_pin, use, revoke = STEPS.split(self.printed.read_text())[1:]
         read_pin = (
             f"until grep -q ^PIN: {self.printed}; do sleep 0.02; done\npin=$(sed -n 's/^PIN: //p' {self.printed})\n"
         )
-        return [ask, use.replace("pin=000000\n", read_pin), revoke]
+        return [ask + type_pin.replace("printf 'PIN: '; read -r pin\n", read_pin), use, revoke]
 
 
 @pytest.fixture
@@ -120,3 +120,27 @@ def test_a_port_that_is_none_is_said_in_one_line(port: str, tmp_path: Path) -> N
     )
     assert done.returncode == 1
     assert done.stderr == f"PORT={port}: give a number from 1 to 65535, for example: make demo PORT=8080\n"
+
+
+def test_a_port_that_is_taken_is_said_before_anything_else(demo: Demo, tmp_path: Path) -> None:
+    environ = {**os.environ, "PORT": str(demo.port), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "example_app"], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        f"port {demo.port} cannot be used (Address already in use); try another: make demo PORT="
+    )
+
+
+def test_a_wrong_pin_is_answered_in_words(demo: Demo) -> None:
+    ask, use, _ = demo.steps()
+    typo = "pin=$(printf %06d $(((10#$pin + 1) % 1000000)))\n"
+    (said,) = subprocess.run(
+        ["bash", "-c", ask + typo + use.split("\ncall")[0] + '\necho "$token"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert "invalid_pin" in said
+    assert "'attempts_left': 4" in said

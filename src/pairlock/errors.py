@@ -106,7 +106,7 @@ class MissingToken(WireError):
 
     code = "missing_token"
     status = 401
-    description = "This address needs the token of a paired device. Pair first, then send it as a Bearer token."
+    description = "Send a Bearer token: that of a paired device, or the secret of the pairing request this is about."
 
 
 class InvalidToken(WireError):
@@ -114,7 +114,7 @@ class InvalidToken(WireError):
 
     code = "invalid_token"
     status = 401
-    description = "The token is not valid here: it is unknown, expired or revoked. Pair again."
+    description = "This token or secret does not count here: it is unknown, expired or revoked. Pair again."
 
 
 class NotPermitted(WireError):
@@ -166,7 +166,7 @@ class ExpiredToken(WireError):
 class InvalidPin(WireError):
     code = "invalid_pin"
     status = 400
-    description = "That is not the PIN. It stays the same; read it again and retry."
+    description = "That is not the PIN. It stays the same: while attempts are left, read it again and retry."
     extras = ("attempts_left",)
 
 

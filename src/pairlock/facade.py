@@ -1,10 +1,11 @@
 """Pairlock: the one object an application makes."""
 
 import asyncio
+import inspect
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pairlock.asgi.guard import Guard
 from pairlock.asgi.operator_side import OperatorSide
 from pairlock.asgi.protected import Protected
 from pairlock.devices import Devices
-from pairlock.errors import ConfigurationError, InvalidPermissions
+from pairlock.errors import AlreadyDecided, ConfigurationError, InvalidPermissions
 from pairlock.keyfile import VARIABLE, configured_keys, file_keys
 from pairlock.pairing import Pairing
 from pairlock.runtime import Runtime, logged
@@ -71,6 +72,9 @@ class Prompt:
         await self._pairing.deny(self.id, reason=reason, by=by)
 
 
+Callback = Callable[[Prompt], Awaitable[None] | None]
+
+
 class Pairlock:
     """Device pairing for an ASGI application.
 
@@ -108,6 +112,10 @@ class Pairlock:
             server_name=server_name,
         )
         opened = open_store(store) if isinstance(store, str) else store
+        if not hasattr(opened, "commit"):
+            raise ConfigurationError(f"store: give a URL such as sqlite:///pairlock.db, or a Store, not {store!r}")
+        if operator is not None and not callable(operator):
+            raise ConfigurationError("operator: give a function of the connection, such as operator_token(secret)")
         self._runtime = Runtime(opened, _key_source(opened, secret_keys), self.settings, clock)
         self._verifier = Verifier(self._runtime)
         self.pairing = Pairing(self._runtime)
@@ -177,19 +185,27 @@ class Pairlock:
         async for request in self.pairing.arriving():
             yield Prompt(request, self.pairing, self.settings, self._runtime.clock())
 
-    def on_request(self, callback: Callable[[Prompt], Awaitable[None]]) -> Callable[[Prompt], Awaitable[None]]:
-        """Call an async function with each Prompt while this process runs; usable as a decorator.
+    def on_request(self, callback: Callback) -> Callback:
+        """Call a function, async or not, with each Prompt while this process runs; usable as a decorator.
 
-        It may take its time: the next call does not wait for it. What it raises is logged.
+        It may take its time: the next call does not wait for it. What it raises is logged. Every process on
+        the database calls its own.
         """
 
         async def follow() -> None:
             async with asyncio.TaskGroup() as calls:
                 async for prompt in self.requests():
-                    calls.create_task(logged(callback(prompt)))
+                    calls.create_task(logged(_call(callback, prompt)))
 
         self._runtime.accompany(follow)
         return callback
+
+
+async def _call(callback: Callback, prompt: Prompt) -> None:
+    with suppress(AlreadyDecided):  # in another process, where it was called too, somebody was faster
+        result = callback(prompt)
+        if inspect.isawaitable(result):
+            await result
 
 
 def _key_source(store: Store, secret_keys: Sequence[str | bytes] | None) -> Callable[[], Keys]:
@@ -199,7 +215,10 @@ def _key_source(store: Store, secret_keys: Sequence[str | bytes] | None) -> Call
     if isinstance(store, SQLiteStore):
         path = Path(f"{store.path}{KEY_FILE_SUFFIX}")
         return lambda: file_keys(path)
-    raise ConfigurationError(f"secret_keys: this store keeps no key file; give secret_keys or set {VARIABLE}")
+    raise ConfigurationError(
+        f"secret_keys: this store keeps no key file; give secret_keys, or set {VARIABLE}, to one or more keys"
+        " such as `python -c 'import secrets; print(secrets.token_urlsafe(32))'` prints"
+    )
 
 
 def _mount_point(at: str) -> str:

@@ -57,7 +57,7 @@ def test_a_well_formed_pattern_is_kept_as_it_is(pattern: str) -> None:
     assert parse_pattern(pattern) == pattern
 
 
-SPECIAL = "only whole segments * and ** are special"
+SPECIAL = "write * for any one segment, ** for any number"
 HOLLOW = "has an empty or dot segment"
 
 
@@ -459,7 +459,7 @@ def test_narrowing_gives_the_smaller_permissions() -> None:
 def test_narrowing_to_more_is_refused_and_names_it() -> None:
     with pytest.raises(InvalidPermissions) as refused:
         Permissions(read=("/a",)).narrow(Permissions(read=("/a", "/**"), write=("/b",)))
-    assert refused.value.detail == "not included in what may be granted: read:/**, write:/b"
+    assert refused.value.detail == "wider than what is held or was asked for: read:/**, write:/b"
 
 
 def test_permissions_read_as_scopes() -> None:

@@ -161,7 +161,7 @@ async def test_a_key_file_may_hold_several_keys_of_which_the_last_signs(make: Ma
 
 
 def test_a_store_in_memory_needs_keys_when_it_is_made() -> None:
-    with pytest.raises(ConfigurationError, match=r"secret_keys: .* give secret_keys or set PAIRLOCK_SECRET_KEYS"):
+    with pytest.raises(ConfigurationError, match=r"secret_keys: .* give secret_keys, or set PAIRLOCK_SECRET_KEYS"):
         Pairlock(store="memory://", default_permissions=SENSORS)
 
 

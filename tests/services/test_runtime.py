@@ -356,3 +356,28 @@ async def test_on_request_does_not_wait_for_a_decision_that_takes_its_time(pairl
     await pairlock.pairing.start("First")
     await pairlock.pairing.start("Second")
     await until(lambda: shown == ["First", "Second"])
+
+
+async def test_on_request_takes_a_plain_function_too(pairlock: Pairlock) -> None:
+    shown: list[str] = []
+    pairlock.on_request(lambda prompt: shown.append(prompt.name))
+    await pairlock.pairing.start("Phone")
+    await until(lambda: shown == ["Phone"])
+
+
+async def test_of_two_processes_that_decide_in_on_request_the_slower_says_nothing(
+    pairlock: Pairlock, other: Pairlock, caplog: pytest.LogCaptureFixture
+) -> None:
+    called: list[str] = []
+
+    async def approve(prompt: Prompt) -> None:
+        called.append(prompt.id)
+        await prompt.approve()
+
+    pairlock.on_request(approve)
+    other.on_request(approve)
+    await other.start()
+    await pairlock.pairing.start("Phone")
+    await until(lambda: len(called) == 2)
+    await asyncio.sleep(0.1)
+    assert not caplog.records

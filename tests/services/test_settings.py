@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pairlock import ConfigurationError, Pairlock, Permissions, operator_token
+from pairlock import ConfigurationError, Operator, Pairlock, Permissions, operator_token
 from tests.services.parts import KEY, SENSORS
 
 
@@ -79,3 +79,41 @@ def test_an_operator_token_that_is_short_or_could_not_be_sent_is_refused(token: 
 
 async def nothing(scope: object, receive: object, send: object) -> None:
     """An app that does nothing."""
+
+
+@pytest.mark.parametrize(
+    ("argument", "given", "says"),
+    [
+        ("store", None, "store: give a URL such as sqlite:///pairlock.db, or a Store, not None"),
+        ("operator", "secret", "operator: give a function of the connection, such as operator_token"),
+    ],
+)
+def test_what_is_no_store_or_no_hook_is_refused_when_it_is_given(argument: str, given: object, says: str) -> None:
+    settings: dict[str, Any] = {"store": "memory://", "secret_keys": [KEY], "default_permissions": {}, argument: given}
+    with pytest.raises(ConfigurationError, match=says):
+        Pairlock(**settings)
+
+
+def test_an_operators_permissions_are_checked_when_they_are_given() -> None:
+    unchecked: Any = {"read": ["/a"]}
+    with pytest.raises(ConfigurationError, match=r"Operator: give its permissions as Permissions\.parse"):
+        Operator("ann", unchecked)
+
+
+@pytest.mark.parametrize(
+    ("argument", "given", "says"),
+    [
+        ("public", "/x", r"public: give a list, such as \['/x'\]"),
+        ("public", ["x"], "public: 'x': must start with /"),
+        ("origins", "https://a.example", r"origins: give a list, such as \['https://a.example'\]"),
+        *(
+            ("origins", [wrong], "origins: .* must read like https://app.example")
+            for wrong in ("a.example", "https://a.example/", "*", "https://*", "null")
+        ),
+    ],
+)
+def test_a_guard_refuses_what_cannot_work_when_it_is_made(argument: str, given: object, says: str) -> None:
+    pairlock = Pairlock(store="memory://", secret_keys=[KEY], default_permissions={})
+    arguments: dict[str, Any] = {argument: given}
+    with pytest.raises(ConfigurationError, match=says):
+        pairlock.guard(pairlock.app, **arguments)

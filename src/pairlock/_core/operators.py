@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from pairlock._core.permissions import EVERYTHING, Permissions
+from pairlock.errors import ConfigurationError
 
 
 class Operator(Struct, frozen=True):
@@ -13,6 +14,10 @@ class Operator(Struct, frozen=True):
 
     id: str
     permissions: Permissions = EVERYTHING
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.permissions, Permissions):
+            raise ConfigurationError("Operator: give its permissions as Permissions.parse({...})")
 
     @property
     def actor(self) -> str:

@@ -47,7 +47,7 @@ def _segment_problem(segment: str) -> str | None:
     if segment in ("", ".", ".."):
         return "has an empty or dot segment (write /x, not /x/)"
     if _NOT_LITERAL.search(segment):
-        return "only whole segments * and ** are special; ?, #, [], {}, \\, %XX and controls cannot stand in a segment"
+        return "write * for any one segment, ** for any number; *, ?, #, [], {}, \\, %XX and controls stand in no other"
     return None
 
 
@@ -223,7 +223,7 @@ class Permissions(Struct, frozen=True):
     def narrow(self, to: "Permissions") -> "Permissions":
         """The smaller permissions. Raises InvalidPermissions when they are not smaller."""
         if excess := self.excess(to):
-            raise InvalidPermissions(detail=f"not included in what may be granted: {', '.join(excess)}")
+            raise InvalidPermissions(detail=f"wider than what is held or was asked for: {', '.join(excess)}")
         return to
 
     def scopes(self) -> list[str]:

@@ -24,6 +24,8 @@ async def decode(request: Request, kind: type[B], *, optional: bool = False) -> 
     # A page of another site cannot send this type without asking first (CORS).
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType
+    if not raw:
+        raise InvalidRequest(detail="send a JSON object as the body")
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -2,6 +2,7 @@
 
 import hmac
 import inspect
+import logging
 import re
 from collections.abc import Awaitable
 from typing import Protocol
@@ -15,6 +16,8 @@ from pairlock._core.operators import Operator
 from pairlock._core.tokens import PREFIX
 from pairlock.asgi.answers import refuse
 from pairlock.errors import ConfigurationError, CrossSite, InvalidRequest, MissingToken, OperatorRequired
+
+logger = logging.getLogger("pairlock")
 
 FOREIGN = ("cross-site", "same-site")  # a sibling domain is not this site
 MIN_OPERATOR_TOKEN = 16
@@ -73,8 +76,10 @@ async def require_operator(request: Request, hook: OperatorHook | None) -> Opera
     if hook is None or (token is not None and token.startswith(PREFIX)):
         raise OperatorRequired
     found = hook(request)
-    operator = await found if inspect.isawaitable(found) else found
+    operator: object = await found if inspect.isawaitable(found) else found
     if not isinstance(operator, Operator):  # whatever else a hook returns, such as False, is nobody
+        if operator is not None:
+            logger.warning("the operator hook must return an Operator or None, not %s", type(operator).__name__)
         raise OperatorRequired
     return operator
 

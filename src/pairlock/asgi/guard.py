@@ -5,11 +5,12 @@ everything else is decided in `_identify`.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from pairlock._core.addresses import READ_METHODS, canonical, check_address
@@ -56,7 +57,7 @@ class Guard:
 
     `public` lists patterns that anybody may reach; `address` tells the address of a request where that is
     not its path; `origins` lists further web origins, such as "https://app.example", whose pages may open
-    WebSockets here. Raises ConfigurationError when a public pattern is malformed.
+    WebSockets here. Raises ConfigurationError when a pattern or an origin is malformed.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Guard:
         self.clock = verifier.runtime.clock
         self.public = _public_patterns(public)
         self.address = address
-        self.origins = frozenset(origins)
+        self.origins = _origins(origins)
         self.known: dict[bytes | None, Known] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +92,7 @@ class Guard:
                 try:
                     await self.app(scope, receive, send)
                 except asyncio.CancelledError as error:
-                    if error.args != (REVOKED,):
+                    if error.args != (REVOKED,) or task is None:
                         raise
                     await _end_cut(task, scope, send)
                 finally:
@@ -198,16 +199,32 @@ def _action(scope: Scope) -> Literal["read", "write"]:
 
 
 def _public_patterns(public: Iterable[str]) -> Patterns:
+    if isinstance(public, str):
+        raise ConfigurationError(f"public: give a list, such as [{public!r}]")
     try:
         return Patterns(parse_pattern(pattern) for pattern in public)
     except InvalidPermissions as error:
         raise ConfigurationError(f"public: {error.detail}") from error
 
 
-async def _end_cut(task: asyncio.Task[Any] | None, scope: Scope, send: Send) -> None:
+def _origins(origins: Iterable[str]) -> frozenset[str]:
+    if isinstance(origins, str):
+        raise ConfigurationError(f"origins: give a list, such as [{origins!r}]")
+    for origin in (listed := frozenset(origins)):
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s*]+", origin):
+            raise ConfigurationError(f"origins: {origin!r} must read like https://app.example, with nothing after it")
+    return listed
+
+
+async def _end_cut(task: asyncio.Task[Any], scope: Scope, send: Send) -> None:
     """Answer a request that was cancelled because its device was revoked."""
-    if task is not None:
-        task.uncancel()
+    task.uncancel()
+
+    async def send_unencoded(message: Message) -> None:
+        if message["type"] == "http.response.start":  # compressing middleware would hold it back, and a body append
+            message["headers"].append((b"content-encoding", b"identity"))
+        await send(message)
+
     # A response that has begun can only be broken off, which the server does; so with one that nobody reads.
     with suppress(Exception):
-        await asyncio.wait_for(refuse(InvalidToken(), scope, send), LINGER)
+        await asyncio.wait_for(refuse(InvalidToken(), scope, send_unencoded), LINGER)
