@@ -57,7 +57,7 @@ class Devices:
                 events.append(_event(EventType.RENAMED, changed, now, by))
             if permissions is not None:
                 narrowed = device.permissions.narrow(permissions)
-                changed = device.evolve(name=changed.name, permissions=narrowed, epoch=device.epoch + 1, epoch_at=now)
+                changed = device.evolve(name=changed.name, permissions=narrowed, epoch=device.epoch + 1)
                 events.append(_event(EventType.NARROWED, changed, now, by))
             if events:
                 await self._runtime.commit(Swap(changed), *map(Log, events))
@@ -74,9 +74,7 @@ class Devices:
         async def attempt() -> Device:
             device = await self.find(device_id)
             now = self._runtime.clock()
-            revoked = device.evolve(
-                revoked_at=now, epoch=device.epoch + 1, epoch_at=now, purge_at=now + self._runtime.settings.token_life
-            )
+            revoked = device.evolve(revoked_at=now, epoch=device.epoch + 1, purge_at=now + AUDIT_KEPT)
             await self._runtime.commit(Swap(revoked), Log(_event(EventType.REVOKED, revoked, now, by)))
             return revoked
 

@@ -31,13 +31,20 @@ def file_keys(path: Path) -> Keys:
     try:
         if not path.exists():
             _create(path)
-        if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise ConfigurationError(f"{path}: others may read these secret keys; run: chmod 600 {path}")
-        return _keys(str(path), path.read_text("ascii").split())
+        with path.open(encoding="ascii") as file:
+            _check_owner(path, os.fstat(file.fileno()))
+            return _keys(str(path), file.read().split())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"{path}: the secret keys cannot be kept there ({error}); set secret_keys or {VARIABLE}"
         ) from error
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    if os.name == "posix" and status.st_uid not in (0, os.geteuid()):  # whoever made it knows the keys
+        raise ConfigurationError(f"{path}: these secret keys belong to another user; remove the file, or own it")
+    if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
+        raise ConfigurationError(f"{path}: others may read these secret keys; run: chmod 600 {path}")
 
 
 def _keys(source: str, secret_keys: Sequence[str]) -> Keys:

@@ -10,11 +10,12 @@ from functools import partial
 from typing import TypeVar
 
 from pairlock._core.codes import ID_RANDOM_BYTES, make_id
+from pairlock._core.grants import Grant
 from pairlock._core.keys import Keys
 from pairlock._core.records import AuditEvent, Setting
 from pairlock._core.standings import Standing, Standings
 from pairlock._core.tokens import TokenSigner
-from pairlock.errors import ConfigurationError, TemporarilyUnavailable
+from pairlock.errors import ConfigurationError, StoreError, TemporarilyUnavailable
 from pairlock.settings import Settings
 from pairlock.stores.contract import Add, Batch, Conflict, Log, Store, Write
 
@@ -26,7 +27,6 @@ ATTEMPTS = 32  # each lost race means that somebody else's write succeeded
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts to reach the feed again
 PURGE_EVERY = 60.0
 GRACE = 0.05  # seconds in which a request that was admitted before the revocation may still be answered
-PAGE = 500
 
 
 class Runtime:
@@ -41,6 +41,7 @@ class Runtime:
         self.settings = settings
         self.clock = clock
         self.standings = Standings(self._cut)
+        self.grants: dict[bytes, Grant] = {}  # what was verified since the start, by token
         self.fresh = False
         self.loop: asyncio.AbstractEventLoop | None = None
         self._store = store
@@ -142,6 +143,8 @@ class Runtime:
         try:
             if before is not None:  # it closes the store that we are to open
                 await asyncio.wait([before])
+            self.grants.clear()
+            self.standings.reset()
             await self._store.open()  # first: no key file beside a database that is not ours
             self.keys = self._load_keys()
             self.signer = TokenSigner(self.keys)
@@ -175,6 +178,8 @@ class Runtime:
             batches = self._store.watch(cursor)
             try:
                 async for batch in batches:
+                    if cursor is not None and batch.cursor < cursor:
+                        raise StoreError("events are gone that were there: the database was put back to an older state")
                     cursor, pause = batch.cursor, FIRST_PAUSE  # first: a batch that was heard is not heard again
                     await self._hear(batch, started)
             except TemporarilyUnavailable as error:
@@ -188,9 +193,7 @@ class Runtime:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _hear(self, batch: Batch, started: asyncio.Future[None]) -> None:
-        """Take up one batch. The first is the present: what changed before it is loaded, then everything is started."""
-        if not started.done():
-            await self._load_standings()
+        """Take up one batch; with the first, everything is started."""
         self._take_up(batch)
         if not started.done():
             started.set_result(None)
@@ -220,20 +223,11 @@ class Runtime:
             self._stale_timer.cancel()
             self._stale_timer = None
 
-    async def _load_standings(self) -> None:
-        before: str | None = None
-        since = self.clock() - self.settings.token_life
-        while page := await self._store.list_devices(changed_since=since, before=before, limit=PAGE):
-            for device in page:
-                self.standings.load(device)
-            before = page[-1].id
-
     async def _purge(self) -> None:
         now = self.clock()
         if now < self._purge_at:
             return
         self._purge_at = now + PURGE_EVERY
-        self.standings.forget(now - self.settings.token_life)
         await self._store.purge(now)
 
 

@@ -2,7 +2,9 @@
 
 from pairlock._core.credentials import bearer_token
 from pairlock._core.grants import Grant
+from pairlock._core.records import Device
 from pairlock._core.requests import MAX_CLOCK_SKEW
+from pairlock._core.tokens import Claims
 from pairlock.errors import InvalidRequest, InvalidToken, TemporarilyUnavailable
 from pairlock.runtime import Runtime
 
@@ -12,12 +14,13 @@ MAX_GRANTS = 4096
 class Verifier:
     """Turns Authorization headers into grants.
 
-    `grants` holds what was verified, by the raw header bytes; bounded, the oldest leaves first.
+    A token is looked up once in a process: its device must exist, whatever the signature says. From then on the
+    change feed tells of it. `grants` holds what was verified, by token; bounded, the oldest leaves first.
     """
 
     def __init__(self, runtime: Runtime) -> None:
-        self.grants: dict[bytes, Grant] = {}
         self.runtime = runtime
+        self.grants = runtime.grants
 
     async def verify(self, token: str | bytes) -> Grant:
         """The grant of a token that counts now. Raises InvalidToken, TemporarilyUnavailable."""
@@ -32,18 +35,28 @@ class Verifier:
             await self.runtime.ready()
             if not self.runtime.fresh:
                 raise TemporarilyUnavailable(retry_after=1)
-        grant = self.grants.get(header) or self._learn(header)
+        token = bearer_token(header)
+        grant = self.grants.get(token) or await self._look_up(token, self.read(token))
         if grant.revoked or grant.expires_at <= self.runtime.clock():
             raise InvalidToken
         return grant
 
-    def _learn(self, header: bytes) -> Grant:
-        claims = self.runtime.signer.read(bearer_token(header))
-        now = self.runtime.clock()
-        if not claims.issued_at - MAX_CLOCK_SKEW <= now < claims.expires_at:
+    def read(self, token: bytes) -> Claims:
+        """What an untouched token says that is in its time. Raises InvalidToken."""
+        claims = self.runtime.signer.read(token)
+        if not claims.issued_at - MAX_CLOCK_SKEW <= self.runtime.clock() < claims.expires_at:
             raise InvalidToken
-        grant = Grant(claims, self.runtime.standings.of(claims.device_id))
-        if len(self.grants) >= MAX_GRANTS:
-            del self.grants[next(iter(self.grants))]
-        self.grants[header] = grant
+        return claims
+
+    async def _look_up(self, token: bytes, claims: Claims) -> Grant:
+        grant = Grant(claims, self.runtime.standings.of(claims.device_id))  # held from here on: no event is missed
+        store = await self.runtime.ready()
+        device = await store.find(Device, claims.device_id)
+        if device is None or device.revoked_at is not None:
+            raise InvalidToken
+        self.runtime.standings.load(device)
+        if not grant.revoked:
+            if len(self.grants) >= MAX_GRANTS:
+                del self.grants[next(iter(self.grants))]
+            self.grants[token] = grant
         return grant

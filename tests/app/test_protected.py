@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pairlock import Pairlock, PairlockError, StoreError
+from pairlock import ConfigurationError, Pairlock, PairlockError, StoreError
 from tests.app.conftest import Make
 from tests.app.parts import AS_OPERATOR, bearer, client_of, pair, start
 from tests.services.parts import FailingStore, away, wrong
@@ -353,14 +353,13 @@ async def test_a_host_may_pass_its_lifespan_on(make: Make, store: FailingStore) 
     assert not await is_open(store)
 
 
-async def test_what_is_neither_http_nor_websocket_nor_lifespan_reaches_nobody_but_the_app(make: Make) -> None:
-    seen: list[str] = []
+async def test_what_is_neither_http_nor_websocket_nor_lifespan_reaches_nobody(make: Make) -> None:
+    with pytest.raises(ConfigurationError, match="not 'other'"):
+        await make().guard(nothing_is_asked)({"type": "other"}, nothing_comes, nothing_goes)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append(scope["type"])
 
-    await make().guard(app)({"type": "other"}, nothing_comes, nothing_goes)
-    assert seen == ["other"]
+async def nothing_is_asked(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError
 
 
 async def nothing_comes() -> Message:

@@ -107,3 +107,13 @@ def test_a_refusal_names_the_field_and_not_its_content() -> None:
     with pytest.raises(InvalidRequest) as refused:
         clean_name("\u202e" + "x" * 65, what="hint")
     assert refused.value.detail == "hint is over 64 characters"
+
+
+def test_a_name_of_very_many_characters_is_refused_however_few_of_them_can_be_seen() -> None:
+    with pytest.raises(InvalidRequest, match="name is over 64 characters"):
+        clean_name("Phone" + 512 * "\u200b")
+
+
+def test_long_text_is_cut_before_it_is_looked_at() -> None:
+    assert clean_text(1600 * "\u200b" + "hidden") == ""
+    assert clean_text(1500 * "\u200b" + "seen") == "seen"

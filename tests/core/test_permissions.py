@@ -487,7 +487,7 @@ def comparisons(held: Permissions, wanted: Permissions) -> int:
 def test_comparing_the_largest_sets_of_fixed_patterns_is_not_quadratic() -> None:
     def some(count: int, letters: str) -> Permissions:
         names = ["".join(pair) for pair in product(letters, repeat=2)]
-        return Permissions.parse({"read": [f"/{name}" for name in names[:count]]})
+        return Permissions(read=tuple(f"/{name}" for name in names[:count]))
 
     lower, upper = "abcdefghijklmnopqrstuvwxyz012345", "ABCDEFGHIJKLMNOPQRSTUVWXYZ6789_-"
     half = comparisons(some(512, lower), some(512, upper))
@@ -546,7 +546,14 @@ def test_all_patterns_together_may_take_3072_bytes_and_no_more() -> None:
 def test_bytes_are_counted_not_characters_and_not_repetitions() -> None:
     with pytest.raises(InvalidPermissions, match="over 3072 bytes"):
         Permissions.parse({"read": [f"/{i:03}" + 125 * "é" for i in range(13)]})
-    assert Permissions.parse({"read": 10_000 * ["/a"]}).read == ("/a",)
+    assert Permissions.parse({"read": 64 * ["/" + 249 * "a"]}).read == ("/" + 249 * "a",)
+
+
+def test_a_list_has_at_most_64_patterns() -> None:
+    patterns = [f"/{number}" for number in range(65)]
+    assert Permissions.parse({"read": patterns[:64], "write": patterns[1:]}).read == tuple(patterns[:64])
+    with pytest.raises(InvalidPermissions, match="a list has at most 64 patterns"):
+        Permissions.parse({"read": patterns})
 
 
 @pytest.mark.parametrize("given", [None, 1, "/a", ["/a"], [("read", ["/a"])]])

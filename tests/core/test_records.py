@@ -64,4 +64,4 @@ def test_a_new_record_is_kept_until_it_changes() -> None:
 
 
 def test_a_new_device_is_not_revoked_and_all_its_tokens_count() -> None:
-    assert (DEVICE.epoch, DEVICE.epoch_at, DEVICE.revoked_at) == (0, None, None)
+    assert (DEVICE.epoch, DEVICE.revoked_at) == (0, None)

@@ -96,12 +96,13 @@ def test_what_changes_nothing_voids_nothing() -> None:
 def test_a_revocation_is_taken_up_once_and_told_once() -> None:
     told: list[tuple[Standing, bool]] = []
     standings = Standings(lambda standing: told.append((standing, standing.revoked)))
+    standing = standings.of("1")
     standings.apply(an_event(EventType.REVOKED))
-    mark = standings.of("1").mark
+    mark = standing.mark
     standings.apply(an_event(EventType.REVOKED))
-    assert standings.of("1").mark is mark
+    assert standing.mark is mark
     standings.load(a_device(epoch=1, revoked_at=1000.0))
-    assert told == [(standings.of("1"), True)]
+    assert told == [(standing, True)]
     assert not standings.of("2").revoked
 
 
@@ -114,68 +115,51 @@ def test_a_device_that_is_loaded_as_revoked_is_told_too() -> None:
 
 def test_a_narrowing_is_taken_up_and_does_not_revoke() -> None:
     standings = some_standings()
-    standings.apply(an_event(EventType.NARROWED, epoch=1, permissions=LESS))
     standing = standings.of("1")
+    standings.apply(an_event(EventType.NARROWED, epoch=1, permissions=LESS))
     assert (standing.revoked, standing.permissions, standing.least_epoch) == (False, LESS, 1)
 
 
 def test_a_narrowing_that_does_not_say_to_what_changes_nothing() -> None:
     standings = some_standings()
+    standing = standings.of("1")
     standings.apply(an_event(EventType.NARROWED, epoch=1))
-    assert standings.of("1").least_epoch == 0
+    assert standing.least_epoch == 0
 
 
 @pytest.mark.parametrize("type", sorted(set(EventType) - {EventType.REVOKED, EventType.NARROWED}))
 def test_any_other_event_leaves_devices_as_they_are(type: EventType) -> None:
     standings = some_standings()
+    standing = standings.of("1")
     standings.apply(an_event(type, epoch=1, permissions=LESS))
     standings.apply(an_event(EventType.REVOKED, device_id=None))
-    standing = standings.of("1")
     assert (standing.revoked, standing.permissions) == (False, None)
 
 
 @pytest.mark.parametrize(("revoked_at", "revoked"), [(None, False), (900.0, True)])
 def test_a_device_stands_as_the_store_says(revoked_at: float | None, revoked: bool) -> None:
     standings = some_standings()
-    standings.load(a_device(epoch=2, epoch_at=900.0, revoked_at=revoked_at))
     standing = standings.of("1")
+    standings.load(a_device(epoch=2, revoked_at=revoked_at))
     assert (standing.revoked, standing.permissions, standing.least_epoch) == (revoked, LESS, 2)
 
 
 def test_a_device_that_never_changed_keeps_what_its_tokens_say() -> None:
     standings = some_standings()
+    standing = standings.of("1")
     standings.load(a_device())
-    assert standings.of("1").permissions is None
+    assert standing.permissions is None
 
 
-def test_what_changed_is_remembered_until_no_token_can_be_older() -> None:
-    standings = some_standings()
-    standings.apply(an_event(EventType.REVOKED))
-    gc.collect()
-    standings.forget(before=1000)
-    assert standings.of("1").revoked
-    standings.forget(before=1000.1)
-    gc.collect()
+def test_a_reset_trusts_nothing_that_was_known_and_looks_up_anew() -> None:
+    told: list[Standing] = []
+    standings = Standings(told.append)
+    known = standings.of("1")
+    standings.reset()
+    assert known.revoked
+    assert told == [known]
+    assert standings.of("1") is not known
     assert not standings.of("1").revoked
-
-
-def test_a_standing_that_is_in_use_is_never_forgotten() -> None:
-    standings = some_standings()
-    held = standings.of("1")
-    standings.apply(an_event(EventType.REVOKED))
-    standings.forget(before=1e9)
-    gc.collect()
-    assert standings.of("1") is held
-    assert held.revoked
-
-
-def test_an_older_event_heard_late_does_not_shorten_how_long_a_change_is_remembered() -> None:
-    standings = some_standings()
-    standings.load(a_device(epoch=1, epoch_at=2000.0))
-    standings.apply(an_event(EventType.REVOKED))
-    standings.forget(before=1500)
-    gc.collect()
-    assert standings.of("1").revoked
 
 
 def test_a_standing_nobody_holds_takes_no_memory() -> None:

@@ -273,12 +273,8 @@ def test_a_token_of_8192_bytes_is_read_and_one_byte_more_is_refused() -> None:
 
 
 def test_the_most_permissions_that_can_be_granted_fit_in_a_token() -> None:
-    patterns = [
-        f"/{first}{second}"
-        for first in "0123456789abcdefghijklmnopqrstuv"
-        for second in "abcdefghijklmnopqrstuvwxyz012345"
-    ]
+    patterns = [f"/{number:02}" + 61 * "x" for number in range(48)]
     assert sum(map(len, patterns)) == MAX_PERMISSIONS_BYTES
-    permissions = Permissions.parse({"read": patterns[:512], "write": patterns[512:]})
+    permissions = Permissions.parse({"read": patterns[:24], "write": patterns[24:]})
     claims = Claims("0" * 26, "🔥" * 64, 2**32, permissions.read, permissions.write, 2**40, 2**40)
     assert SIGNER.read(SIGNER.sign(claims).encode()) == claims

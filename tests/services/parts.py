@@ -126,11 +126,9 @@ class FailingStore:
         self._call("list_requests")
         return await self.store.list_requests(live_at=live_at, before=before, limit=limit)
 
-    async def list_devices(
-        self, *, changed_since: float | None = None, before: str | None = None, limit: int = 100
-    ) -> list[Device]:
+    async def list_devices(self, *, before: str | None = None, limit: int = 100) -> list[Device]:
         self._call("list_devices")
-        return await self.store.list_devices(changed_since=changed_since, before=before, limit=limit)
+        return await self.store.list_devices(before=before, limit=limit)
 
     async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
         return await self.store.list_events(before=before, limit=limit)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from pairlock import ConfigurationError, Pairlock, StoreError
 from pairlock.errors import InvalidPin, InvalidToken
+from pairlock.keyfile import _check_owner
 from tests.services.conftest import Make
 from tests.services.parts import KEY, OTHER_KEY, SENSORS, paired_token
 
@@ -224,3 +226,9 @@ def test_keys_that_are_no_text_are_refused() -> None:
     numbers: list[Any] = [123]
     with pytest.raises(ConfigurationError, match="secret_keys: give a list of keys"):
         Pairlock(store="memory://", secret_keys=numbers, default_permissions={})
+
+
+def test_a_key_file_of_another_user_is_refused(key_file: Path) -> None:
+    of_another = os.stat_result((0o100600, 0, 0, 1, os.geteuid() + 1, 0, 0, 0, 0, 0))
+    with pytest.raises(ConfigurationError, match="belong to another user"):
+        _check_owner(key_file, of_another)

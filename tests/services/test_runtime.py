@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,6 @@ import pytest
 from pairlock import Pairlock, Permissions, Prompt
 from pairlock._core.records import Device, PairingRequest
 from pairlock.errors import InvalidToken, NotFound, TemporarilyUnavailable
-from pairlock.stores.contract import Add
 from pairlock.testing import FakeClock, a_device
 from tests.services.conftest import Make
 from tests.services.parts import FailingStore, away, kept, kept_events, pair, paired_token, permitted, reading, until
@@ -54,16 +55,71 @@ async def test_another_process_hears_of_a_narrowing_within_a_second(pairlock: Pa
     assert permitted(renewed) == (True, False)
 
 
-async def test_more_changes_than_one_page_are_loaded_at_the_start(make: Make, store: FailingStore) -> None:
-    first = make(store=store)
-    await first.start()
-    devices = [a_device(epoch=1, epoch_at=first._runtime.clock(), revoked_at=1.0) for _ in range(1100)]
-    await first._runtime.commit(*map(Add, devices))
-    tokens = [first.devices.token(devices[at])[0] for at in (0, 500, -1)]
+async def test_a_device_is_looked_up_before_its_first_token_is_believed(make: Make) -> None:
+    pairlock = make(store="memory://")
+    unknown = pairlock.devices.token
+    await pairlock.start()
+    with pytest.raises(InvalidToken):
+        await pairlock.verify(unknown(a_device())[0])
+
+
+async def test_a_revoked_device_stays_out_however_long_tokens_live_now(make: Make, clock: FakeClock) -> None:
+    first = make(token_life=3600)
+    device, token = (await pair(first)).device, await paired_token(first)
+    revoked = first.devices.token(device)[0]
+    await first.devices.revoke(device.id)
     await first.aclose()
-    for token in tokens:
+    clock.advance(30)
+    for life in (2, 3600):
+        later = make(token_life=life)
         with pytest.raises(InvalidToken):
-            await first.verify(token)
+            await later.verify(revoked)
+        assert (await later.verify(token)).device_name == "Phone"
+        await later.aclose()
+
+
+async def test_a_clock_that_was_wrong_for_a_while_lets_nobody_in_again(make: Make, clock: FakeClock) -> None:
+    pairlock = make()
+    device = (await pair(pairlock)).device
+    token = pairlock.devices.token(device)[0]
+    await pairlock.devices.revoke(device.id)
+    clock.advance(400 * 86400)
+    assert await (await pairlock._runtime.ready()).purge(clock.now)
+    clock.advance(-400 * 86400)
+    await pairlock.aclose()
+    with pytest.raises(InvalidToken):
+        await pairlock.verify(token)
+
+
+async def test_a_token_is_looked_up_anew_after_a_restart(pairlock: Pairlock, other: Pairlock) -> None:
+    device = (await pair(pairlock)).device
+    token = pairlock.devices.token(device)[0]
+    grant = await pairlock.verify(token)
+    await pairlock.aclose()
+    await other.devices.revoke(device.id)
+    with pytest.raises(InvalidToken):
+        await pairlock.verify(token)
+    assert not grant.allows("read", "/sensors/a")
+
+
+async def test_a_database_put_back_to_an_older_state_is_noticed(
+    pairlock: Pairlock, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(sqlite3.connect(path.with_name("older.db"))) as older:
+        await paired_token(pairlock, "Before")
+        with closing(sqlite3.connect(path)) as live:
+            live.backup(older)
+        token = await paired_token(pairlock, "After")
+        await pairlock.verify(token)
+        with closing(sqlite3.connect(path)) as live:
+            older.backup(live)
+    await until(lambda: not pairlock._runtime.fresh)
+    assert "put back to an older state" in caplog.text
+    following = pairlock._runtime._task
+    assert following is not None
+    await asyncio.wait([following])
+    with pytest.raises(InvalidToken):  # its device is not in there
+        await pairlock.verify(token)
 
 
 # The feed is lost

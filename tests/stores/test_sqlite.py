@@ -135,10 +135,11 @@ class TestPlans:
 
     async def test_every_statement_goes_by_an_index(self, store: SQLiteStore) -> None:
         statements = await self.all_statements(store)
-        assert len(statements) >= 20
+        assert len(statements) >= 18
         for statement in statements:
             for *_, step in await rows(store, f"EXPLAIN QUERY PLAN {statement}"):
-                assert not str(step).startswith("SCAN"), f"{statement}: {step}"
+                scans = str(step).startswith("SCAN") and "sqlite_sequence" not in str(step)  # which has one row
+                assert not scans, f"{statement}: {step}"
                 assert "TEMP B-TREE" not in str(step), f"{statement}: {step}"
 
     async def all_statements(self, store: SQLiteStore) -> set[str]:
@@ -146,7 +147,7 @@ class TestPlans:
         said: list[str] = []
         assert store._connection is not None
         await store._connection.set_trace_callback(said.append)
-        request, device, setting = a_request(code_digest=b"code"), a_device(epoch_at=1), a_setting()
+        request, device, setting = a_request(code_digest=b"code"), a_device(), a_setting()
         await store.commit(Add(request), Add(device), Add(setting), Log(an_event()))
         await store.commit(Swap(request.evolve()), Swap(device.evolve()), Swap(setting.evolve()))
         for record in (request, device, setting):
@@ -156,8 +157,6 @@ class TestPlans:
         await store.list_requests(live_at=1, before="x")
         await store.list_devices()
         await store.list_devices(before="x")
-        await store.list_devices(changed_since=1)
-        await store.list_devices(changed_since=1, before="x")
         await store.list_events()
         await store.list_events(before=5)
         await store.hit("key", 1, 1)

@@ -72,10 +72,9 @@ TEETH: dict[str, tuple[str, ...]] = {
     "TestOldestFirst": (
         MODEL,
         "test_pages_of_devices_leave_nothing_out",
-        "test_changed_devices_are_those_whose_epoch_rose_since",
     ),
     "TestOverlapsPages": ("test_pages_of_events_leave_nothing_out",),
-    "TestHidesRevoked": (MODEL, "test_changed_devices_are_those_whose_epoch_rose_since"),
+    "TestShowsRevoked": (MODEL, "test_paired_devices_are_those_not_revoked"),
     "TestListsExpired": (
         MODEL,
         "test_a_request_is_live_until_the_moment_it_expires",

@@ -7,6 +7,7 @@ from pairlock.errors import InvalidRequest
 
 MAX_NAME = 64
 MAX_TEXT = 200
+SPARE = 8  # times as many characters are looked at as are kept: most of what is dropped fits in
 INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})  # controls, bidi marks, surrogates, private use
 BLANKS = r"\s\u115f\u1160\u2800\u3164\uffa0"  # spaces, and letters and symbols that look like them
 JOINERS = frozenset("\u200d")  # keeps composed emoji whole; harmless beside a visible symbol
@@ -14,7 +15,7 @@ JOINERS = frozenset("\u200d")  # keeps composed emoji whole; harmless beside a v
 
 def clean_text(text: str, limit: int = MAX_TEXT) -> str:
     """Text safe to show on one line: controls and bidi marks dropped, spaces folded, cut at `limit`."""
-    spaced = re.sub(f"[{BLANKS}]", " ", text)
+    spaced = re.sub(f"[{BLANKS}]", " ", text[: SPARE * limit])  # first of all: normalising long text takes long
     kept = (symbol for symbol in spaced if symbol in JOINERS or unicodedata.category(symbol) not in INVISIBLE)
     folded = re.sub(" +", " ", "".join(kept)).strip()
     return unicodedata.normalize("NFC", folded)[:limit].rstrip()
@@ -23,7 +24,7 @@ def clean_text(text: str, limit: int = MAX_TEXT) -> str:
 def clean_name(name: str, what: str = "name") -> str:
     """A device's name as it is kept. Raises InvalidRequest when nothing visible is left or it is too long."""
     cleaned = clean_text(name, limit=MAX_NAME + 1)
-    if len(cleaned) > MAX_NAME:
+    if len(cleaned) > MAX_NAME or len(name) > SPARE * MAX_NAME:
         raise InvalidRequest(detail=f"{what} is over {MAX_NAME} characters")
     if not any(unicodedata.category(symbol)[0] in "LNPS" for symbol in cleaned):
         raise InvalidRequest(detail=f"{what} needs at least one visible character")

@@ -16,6 +16,7 @@ from pairlock.errors import InvalidPermissions
 Action = Literal["read", "write"]
 
 MAX_PATTERN_BYTES = 256
+MAX_PATTERNS = 64  # in a list; bounds what comparing two takes
 MAX_PATTERN_SEGMENTS = 32  # bounds, with the length of an address, what the worst pattern can cost
 MAX_PERMISSIONS_BYTES = 3072  # a token carries its permissions in a header; common servers stop at 8 KiB
 
@@ -241,6 +242,8 @@ def _includes(held: tuple[str, ...], inner: str) -> bool:
 def _parse_list(patterns: object) -> tuple[str, ...]:
     if not isinstance(patterns, list | tuple):
         raise InvalidPermissions(detail='patterns must be a list, such as ["/sensors/**"]')
+    if len(patterns) > MAX_PATTERNS:
+        raise InvalidPermissions(detail=f"a list has at most {MAX_PATTERNS} patterns; use fewer, wider ones")
     return tuple(dict.fromkeys(parse_pattern(pattern) for pattern in patterns))
 
 

@@ -60,7 +60,7 @@ class PairingRequest(Record, frozen=True, kw_only=True):
 
 
 class Device(Record, frozen=True, kw_only=True):
-    """What has paired. `epoch` rises whenever older tokens stop counting in full, at `epoch_at`."""
+    """What has paired. `epoch` rises whenever older tokens stop counting in full."""
 
     name: str
     method: str
@@ -70,7 +70,6 @@ class Device(Record, frozen=True, kw_only=True):
     approved_by: str
     origin: Origin = Origin()
     epoch: int = 0
-    epoch_at: float | None = None
     revoked_at: float | None = None
 
 

@@ -23,13 +23,12 @@ class Standing:
     All grants of the device share it, so a change is seen by each of them at once.
     """
 
-    __slots__ = ("__weakref__", "changed_at", "least_epoch", "mark", "permissions", "revoked", "served")
+    __slots__ = ("__weakref__", "least_epoch", "mark", "permissions", "revoked", "served")
 
     def __init__(self) -> None:
         self.least_epoch = 0
         self.permissions: Permissions | None = None
         self.revoked = False
-        self.changed_at = 0.0
         self.mark = object()  # replaced at every change: what was decided under another mark is void
         self.served: set[Served | None] = set()  # None: something that cannot be stopped
 
@@ -52,7 +51,7 @@ class Standing:
 
 
 class Standings:
-    """The standing of every device that a grant is held for, or that changed within a token's life.
+    """The standing of every device that a grant is held for.
 
     `on_revoked` is called once for each device that is revoked, after its standing says so.
     """
@@ -60,7 +59,6 @@ class Standings:
     def __init__(self, on_revoked: Callable[[Standing], None]) -> None:
         self._on_revoked = on_revoked
         self._held: WeakValueDictionary[str, Standing] = WeakValueDictionary()
-        self._changed: dict[str, Standing] = {}
 
     def of(self, device_id: str) -> Standing:
         """The one standing of a device."""
@@ -69,35 +67,30 @@ class Standings:
             standing = self._held[device_id] = Standing()
         return standing
 
-    def apply(self, event: AuditEvent) -> None:
-        """Take up what an event says; a second time changes nothing."""
-        if event.device_id is None or event.type not in (EventType.NARROWED, EventType.REVOKED):
-            return
-        standing = self._keep(event.device_id, event.at)
-        if event.type is EventType.REVOKED:
-            self._revoke(standing)
-        elif event.permissions is not None:
-            standing.narrow(event.epoch, event.permissions)
-
     def load(self, device: Device) -> None:
         """Take up how a device stands in the store."""
-        standing = self._keep(device.id, device.epoch_at or 0.0)
-        standing.narrow(device.epoch, device.permissions)
+        self.of(device.id).narrow(device.epoch, device.permissions)
         if device.revoked_at is not None:
-            self._revoke(standing)
+            self._revoke(self.of(device.id))
 
-    def forget(self, before: float) -> None:
-        """Drop what changed before a time when no token in use can be older."""
-        self._changed = {
-            device_id: standing for device_id, standing in self._changed.items() if standing.changed_at >= before
-        }
+    def apply(self, event: AuditEvent) -> None:
+        """Take up what an event says; a second time changes nothing. Nothing is held of most devices."""
+        standing = self._held.get(event.device_id or "")
+        if standing is None:
+            return
+        if event.type is EventType.REVOKED:
+            self._revoke(standing)
+        elif event.type is EventType.NARROWED and event.permissions is not None:
+            standing.narrow(event.epoch, event.permissions)
+
+    def reset(self) -> None:
+        """Trust nothing that was known: events may have been missed. Whoever comes back is looked up anew."""
+        held = list(self._held.values())
+        self._held.clear()
+        for standing in held:
+            self._revoke(standing)
 
     def _revoke(self, standing: Standing) -> None:
         if not standing.revoked:
             standing.revoke()
             self._on_revoked(standing)
-
-    def _keep(self, device_id: str, at: float) -> Standing:
-        standing = self._changed[device_id] = self.of(device_id)
-        standing.changed_at = max(standing.changed_at, at)
-        return standing

@@ -1,7 +1,7 @@
 """Where a request carries its token: the Authorization header, or a WebSocket's subprotocols."""
 
+import re
 from collections.abc import Iterator
-from urllib.parse import parse_qsl
 
 from starlette.types import Scope
 
@@ -56,7 +56,7 @@ def without_token(scope: Scope) -> Scope:
 
 
 def _has_token(query: bytes) -> bool:
-    return b"access_token" in query and any(name == "access_token" for name, _ in parse_qsl(query.decode("latin-1")))
+    return re.search(rb"(?:^|[&;])access_token=", query) is not None
 
 
 def _from_subprotocols(offered: list[str]) -> Iterator[bytes]:

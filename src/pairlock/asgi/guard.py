@@ -20,12 +20,19 @@ from pairlock._core.standings import REVOKED
 from pairlock.asgi.answers import refuse, wire_error
 from pairlock.asgi.credentials import SUBPROTOCOL, check_origin, credentials, from_subprotocol, without_token
 from pairlock.asgi.live import LINGER, Connection, Disconnected
-from pairlock.errors import ConfigurationError, InvalidPermissions, InvalidToken, NotPermitted, PairlockError
+from pairlock.errors import (
+    ConfigurationError,
+    InvalidPermissions,
+    InvalidRequest,
+    InvalidToken,
+    NotPermitted,
+    PairlockError,
+)
 from pairlock.verifier import Verifier
 
 MAX_KNOWN = 4096  # tokens remembered
 MAX_VERDICTS = 256  # places remembered for each
-MAX_PLACE = 1024  # the longest that is remembered: strangers choose methods and paths
+MAX_PLACE = 512  # the longest that is remembered: strangers choose methods and paths
 
 NOT_PERMITTED = NotPermitted()
 
@@ -101,8 +108,10 @@ class Guard:
             grant = await self._admit(scope, receive, send)
             if grant:
                 await self._connect(grant, scope, receive, send)
-        else:
+        elif scope["type"] == "lifespan":
             await self.app(scope, receive, send)
+        else:
+            raise ConfigurationError(f"the guard knows http, websocket and lifespan, not {scope['type']!r}")
 
     def _recall(self, scope: Scope) -> Grant | Literal[False] | None:
         """The grant that allowed this very request before and still does, False if it did not, None if unknown."""
@@ -165,7 +174,8 @@ class Guard:
 
     def _remember(self, header: bytes, grant: Grant, scope: Scope, allowed: bool) -> None:
         place = (scope["method"], scope["path"], scope.get("raw_path"), scope.get("root_path", ""))
-        if sum(len(part or "") for part in place) > MAX_PLACE:
+        # One spelling of each token, and no long places: a device must not fill the memory with its own.
+        if header[7:].count(b" ") or sum(len(part or "") for part in place) > MAX_PLACE:
             return
         known = self.known.get(header)
         if known is None or known.mark is not grant.standing.mark:
@@ -195,7 +205,10 @@ class Guard:
 def _action(scope: Scope) -> Literal["read", "write"]:
     if scope["type"] == "websocket":  # the handshake; the app asks its grant about messages
         return "read"
-    return "read" if scope["method"] in READ_METHODS else "write"
+    method = scope["method"]
+    if method != method.upper():  # some frameworks take `get` for GET, others do not
+        raise InvalidRequest(detail="methods are written in upper case")
+    return "read" if method in READ_METHODS else "write"
 
 
 def _public_patterns(public: Iterable[str]) -> Patterns:

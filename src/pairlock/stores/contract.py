@@ -85,13 +85,8 @@ class Store(Protocol):
     ) -> list[PairingRequest]:
         """Requests pending or approved at that time, newest first, with ids below `before`."""
 
-    async def list_devices(
-        self, *, changed_since: float | None = None, before: str | None = None, limit: int = 100
-    ) -> list[Device]:
-        """Devices that are paired, newest first, with ids below `before`.
-
-        With `changed_since`: instead those, revoked ones too, whose epoch rose at or after that time.
-        """
+    async def list_devices(self, *, before: str | None = None, limit: int = 100) -> list[Device]:
+        """Devices that are paired, newest first, with ids below `before`."""
 
     async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
         """Audit events, newest first, with a `seq` below `before`."""
@@ -103,7 +98,8 @@ class Store(Protocol):
         """Batches of what any process commits, each event once, none left out.
 
         Starts after the cursor `since`, or at the present; the first batch comes at once, and an
-        empty one at least every second, to say that the feed is alive.
+        empty one at least every second, to say that the feed is alive. A cursor that falls says that the
+        data was put back to an older state.
         """
 
     async def purge(self, now: float) -> int:

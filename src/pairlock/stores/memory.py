@@ -152,16 +152,9 @@ class MemoryStore:
         )
         return _newest(live, before, limit)
 
-    async def list_devices(
-        self, *, changed_since: float | None = None, before: str | None = None, limit: int = 100
-    ) -> list[Device]:
-        """Devices that are paired, newest first; with `changed_since`, all whose epoch rose from then on."""
-        devices = self._all(Device)
-        if changed_since is None:
-            wanted = (device for device in devices if device.revoked_at is None)
-        else:
-            wanted = (device for device in devices if device.epoch_at is not None and device.epoch_at >= changed_since)
-        return _newest(wanted, before, limit)
+    async def list_devices(self, *, before: str | None = None, limit: int = 100) -> list[Device]:
+        """Devices that are paired, newest first, with ids below `before`."""
+        return _newest((device for device in self._all(Device) if device.revoked_at is None), before, limit)
 
     async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
         """Audit events, newest first, with a `seq` below `before`."""

@@ -37,12 +37,9 @@ LIST_REQUESTS = (
 LIST_PAIRED = (
     "SELECT data FROM devices INDEXED BY devices_paired WHERE revoked_at IS NULL AND id < ? ORDER BY id DESC LIMIT ?"
 )
-LIST_CHANGED = (
-    "SELECT data FROM devices INDEXED BY devices_changed WHERE epoch_at >= ? AND id < ? ORDER BY id DESC LIMIT ?"
-)
 LIST_EVENTS = "SELECT seq, data FROM events WHERE seq < ? ORDER BY seq DESC LIMIT ?"
 EVENTS_AFTER = "SELECT seq, data FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
-LAST_EVENT = "SELECT ifnull(max(seq), 0) FROM events"
+LAST_EVENT = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'"  # also of those purged
 APPEND = "INSERT INTO events (purge_at, data) VALUES (?, ?)"
 HIT = (
     "INSERT INTO counters (key, count, resets_at) VALUES (:key, 1, :resets_at) ON CONFLICT (key) DO UPDATE SET"
@@ -144,13 +141,9 @@ class SQLiteStore:
         """Requests pending or approved at that time, newest first, with ids below `before`."""
         return await self._fetch(LIST_REQUESTS, (live_at, _below(before), limit), _decode_request)
 
-    async def list_devices(
-        self, *, changed_since: float | None = None, before: str | None = None, limit: int = 100
-    ) -> list[Device]:
-        """Devices that are paired, newest first; with `changed_since`, all whose epoch rose from then on."""
-        if changed_since is None:
-            return await self._fetch(LIST_PAIRED, (_below(before), limit), _decode_device)
-        return await self._fetch(LIST_CHANGED, (changed_since, _below(before), limit), _decode_device)
+    async def list_devices(self, *, before: str | None = None, limit: int = 100) -> list[Device]:
+        """Devices that are paired, newest first, with ids below `before`."""
+        return await self._fetch(LIST_PAIRED, (_below(before), limit), _decode_device)
 
     async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
         """Audit events, newest first, with a `seq` below `before`."""
@@ -175,7 +168,8 @@ class SQLiteStore:
             while True:
                 wake.clear()
                 events = await self._fetch(EVENTS_AFTER, (cursor, MAX_BATCH), _event)
-                cursor = events[-1].seq if events else cursor
+                # It falls where an older copy was put in the place of the database: the caller must know.
+                cursor = events[-1].seq if events else min(cursor, await self._last_seq())
                 yield Batch(cursor, tuple(events))
                 if len(events) < MAX_BATCH:
                     version = await self._change(wake, version)

@@ -35,11 +35,9 @@ MIGRATIONS = (
 
     CREATE TABLE devices (
         id TEXT NOT NULL PRIMARY KEY, version INTEGER, purge_at REAL,
-        epoch_at REAL, revoked_at REAL, data TEXT
+        revoked_at REAL, data TEXT
     );
     CREATE INDEX devices_paired ON devices (id) WHERE revoked_at IS NULL;
-    -- by id first: the pages together are one walk, however many were revoked at once
-    CREATE INDEX devices_changed ON devices (id, epoch_at) WHERE epoch_at IS NOT NULL;
     CREATE INDEX devices_due ON devices (purge_at) WHERE purge_at IS NOT NULL;
 
     CREATE TABLE settings (id TEXT NOT NULL PRIMARY KEY, version INTEGER, purge_at REAL, data TEXT);
@@ -76,7 +74,7 @@ class Table:
 
 TABLES: dict[type[Record], Table] = {
     PairingRequest: Table(PairingRequest, "requests", "state", "expires_at", "code_digest"),
-    Device: Table(Device, "devices", "epoch_at", "revoked_at"),
+    Device: Table(Device, "devices", "revoked_at"),
     Setting: Table(Setting, "settings"),
 }
 

@@ -50,7 +50,6 @@ FULL_DEVICE = Device(
     approved_by="operator",
     origin=ORIGIN,
     epoch=5,
-    epoch_at=1500.5,
     revoked_at=1600.75,
 )
 FULL_SETTING = Setting(

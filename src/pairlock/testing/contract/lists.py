@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pytest
-
 from pairlock._core.states import LIVE, State
 from pairlock.stores.contract import Add, Log, Store, Swap
 from pairlock.testing.builders import a_device, a_request, an_event
@@ -27,7 +25,7 @@ async def paged(page_before: Callable[[Any], Awaitable[list[Any]]], key: str) ->
 class Lists(Handles):
     async def test_everything_is_empty_at_first(self, store: Store) -> None:
         assert await store.list_requests(live_at=0) == []
-        assert await store.list_devices() == await store.list_devices(changed_since=0) == []
+        assert await store.list_devices() == []
         assert await store.list_events() == []
 
     async def test_live_requests_are_those_pending_or_approved(self, store: Store) -> None:
@@ -66,7 +64,7 @@ class Lists(Handles):
         devices = [a_device() for _ in range(3)]
         await store.commit(*(Add(device) for device in devices))
         assert await other.list_devices() == devices[::-1]
-        await store.commit(Swap(devices[1].evolve(epoch=1, epoch_at=NOW, revoked_at=NOW)))
+        await store.commit(Swap(devices[1].evolve(epoch=1, revoked_at=NOW)))
         assert await other.list_devices() == [devices[2], devices[0]]
 
     async def test_pages_of_devices_leave_nothing_out(self, store: Store) -> None:
@@ -90,27 +88,6 @@ class Lists(Handles):
         assert [device.id for device in await store.list_devices(before="f", limit=2)] == ["e", "c"]
         assert [device.id for device in await store.list_devices(before="c")] == ["a"]
         assert await store.list_devices(before="a") == []
-
-    async def test_changed_devices_are_those_whose_epoch_rose_since(self, store: Store) -> None:
-        never = a_device()
-        before = a_device(epoch=1, epoch_at=NOW - 0.001)
-        at = a_device(epoch=1, epoch_at=NOW)
-        after = a_device(epoch=2, epoch_at=NOW + 5)
-        revoked = a_device(epoch=1, epoch_at=NOW + 1, revoked_at=NOW + 1)
-        await store.commit(*(Add(device) for device in (never, before, at, after, revoked)))
-        assert await store.list_devices(changed_since=NOW) == [revoked, after, at]
-        assert await store.list_devices(changed_since=0) == [revoked, after, at, before]
-        assert await store.list_devices(changed_since=NOW + 6) == []
-
-    @pytest.mark.parametrize("limit", [1, 4, 5])
-    async def test_pages_of_changed_devices_leave_nothing_out(self, store: Store, limit: int) -> None:
-        # Their order is that of ids, not of the changes.
-        devices = [a_device(epoch=1, epoch_at=NOW + (number * 7) % 10) for number in range(10)]
-        await store.commit(*(Add(device) for device in devices))
-        pages = await paged(lambda before: store.list_devices(changed_since=NOW + 2, before=before, limit=limit), "id")
-        changed = [device.id for device in devices[::-1] if device.epoch_at >= NOW + 2]  # type: ignore[operator]  # set
-        assert [seen for page in pages for seen in page] == changed
-        assert {len(page) for page in pages[:-1]} <= {limit}
 
     async def test_pages_of_events_leave_nothing_out(self, store: Store) -> None:
         await store.commit(*(Log(an_event(name=str(number))) for number in range(10)))

@@ -33,7 +33,7 @@ handles = st.sampled_from([0, 1])
 requests = st.builds(
     a_request, id=ids, state=st.sampled_from(State), expires_at=times, code_digest=codes, purge_at=later
 )
-devices = st.builds(a_device, id=ids, epoch_at=st.none() | times, revoked_at=st.none() | times, purge_at=later)
+devices = st.builds(a_device, id=ids, revoked_at=st.none() | times, purge_at=later)
 all_settings = st.builds(a_setting, id=ids, value=st.integers(0, 9) | st.text(max_size=3), purge_at=later)
 events = st.builds(an_event, name=st.sampled_from("uvw"), purge_at=later)
 records = st.one_of(requests, devices, all_settings)
@@ -141,8 +141,6 @@ class StoreMachine(RuleBasedStateMachine):
         devices = [device for device in self.kept.all(Device) if device.id < last]
         paired = [device for device in devices if device.revoked_at is None]
         assert self.run(store.list_devices(before=before, limit=limit)) == paired[:limit]
-        changed = [device for device in devices if device.epoch_at is not None and device.epoch_at >= at]
-        assert self.run(store.list_devices(changed_since=at, before=before, limit=limit)) == changed[:limit]
 
     @rule(handle=handles, key=ids, window=st.integers(1, 4).map(float), now=times)
     def hit(self, handle: int, key: str, window: float, now: float) -> None:
