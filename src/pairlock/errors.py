@@ -32,10 +32,13 @@ class WireError(PairlockError):
     extras: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, **extras: Any) -> None:
+        super().__init__(self.description)
+        self.details = self._told(extras) if extras else {}  # most errors say nothing of their own
+
+    def _told(self, extras: dict[str, Any]) -> dict[str, Any]:
         if unknown := extras.keys() - set(self.extras):
             raise TypeError(f"{type(self).__name__} has no extra {sorted(unknown)}")
-        super().__init__(self.description)
-        self.details: dict[str, Any] = {name: extras[name] for name in self.extras if extras.get(name) is not None}
+        return {name: extras[name] for name in self.extras if extras.get(name) is not None}
 
     def __getattr__(self, name: str) -> Any:
         if name in type(self).extras:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -41,7 +41,7 @@ class Runtime:
         self.settings = settings
         self.clock = clock
         self.standings = Standings(self._cut)
-        self.grants: dict[bytes, Grant] = {}  # what was verified since the start, by token
+        self.grants: OrderedDict[bytes, Grant] = OrderedDict()  # what was verified since the start, by token
         self.fresh = False
         self.loop: asyncio.AbstractEventLoop | None = None
         self._store = store

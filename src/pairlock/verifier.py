@@ -57,6 +57,6 @@ class Verifier:
         self.runtime.standings.load(device)
         if not grant.revoked:
             if len(self.grants) >= MAX_GRANTS:
-                del self.grants[next(iter(self.grants))]
+                self.grants.popitem(last=False)
             self.grants[token] = grant
         return grant

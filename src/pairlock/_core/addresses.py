@@ -11,14 +11,15 @@ from pairlock.errors import AmbiguousPath
 
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 MAX_BYTES = 2048
-MAX_SEGMENTS = 64
+MAX_SEGMENTS = 128
 
 # An encoded slash or backslash, or a percent sign that encodes nothing.
 _ENCODED_SEPARATOR = re.compile(rb"%(?:2f|5c|(?![0-9a-f]{2}))", re.IGNORECASE)
 # Controls, backslash, what would end the path if it were parsed as a URL again (as `request.url` of Starlette 1.0
 # does), what a lenient UTF-8 decoder leaves behind, and what is still encoded after decoding.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\?#\ufffd\ud800-\udfff]|%[0-9A-Fa-f]{2}")
-_HOLLOW = frozenset({"", ".", ".."})
+# An empty or dot segment. `;` starts parameters for some readers: `..;` and `;x` are such segments to them.
+_HOLLOW = re.compile(r"/\.{0,2}(?:[/;]|\Z)")
 
 
 def action_of(method: str) -> str:
@@ -42,18 +43,19 @@ def check_address(address: str) -> str:
         raise AmbiguousPath
     if address == "/":
         return address
-    segments = address.removesuffix("/")[1:].split("/")
-    # `;` starts parameters for some readers: `..;` and `;x` are dot and empty segments to them.
-    if len(segments) > MAX_SEGMENTS or any(segment.partition(";")[0] in _HOLLOW for segment in segments):
+    address = address.removesuffix("/")
+    if address.count("/") > MAX_SEGMENTS or _HOLLOW.search(address):
         raise AmbiguousPath
-    return address.removesuffix("/")
+    return address
 
 
 def _check_encoding(raw_path: bytes) -> None:
-    if _ENCODED_SEPARATOR.search(raw_path):
-        raise AmbiguousPath
+    if b"%" in raw_path:
+        if _ENCODED_SEPARATOR.search(raw_path):
+            raise AmbiguousPath
+        raw_path = unquote_to_bytes(raw_path)
     try:
-        unquote_to_bytes(raw_path).decode()
+        raw_path.decode()
     except UnicodeDecodeError:
         raise AmbiguousPath from None
 

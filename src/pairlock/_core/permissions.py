@@ -17,7 +17,6 @@ Action = Literal["read", "write"]
 
 MAX_PATTERN_BYTES = 256
 MAX_PATTERNS = 64  # in a list; bounds what comparing two takes
-MAX_PATTERN_SEGMENTS = 32  # bounds, with the length of an address, what the worst pattern can cost
 MAX_PERMISSIONS_BYTES = 3072  # a token carries its permissions in a header; common servers stop at 8 KiB
 
 _NOT_LITERAL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\*?#\[\]{}\ufffd\ud800-\udfff]|%[0-9A-Fa-f]{2}")
@@ -37,8 +36,6 @@ def _problem(pattern: str) -> str | None:
         return "must start with /"
     if len(pattern.encode(errors="replace")) > MAX_PATTERN_BYTES:
         return f"is over {MAX_PATTERN_BYTES} bytes"
-    if pattern.count("/") > MAX_PATTERN_SEGMENTS:
-        return f"is over {MAX_PATTERN_SEGMENTS} segments"
     return next((problem for segment in _segments(pattern) if (problem := _segment_problem(segment))), None)
 
 
@@ -60,69 +57,69 @@ def _segments(pattern: str) -> list[str]:
     return pattern[1:].split("/") if pattern != "/" else []
 
 
-class _Node:
-    """One place in a tree of patterns: where the segments so far can have led."""
+class _Places:
+    """Patterns laid end to end, one bit for each place in them: where an address can have led is one number.
 
-    __slots__ = ("accepts", "any", "children", "deep", "entered", "loops")
+    A step is the same few operations on it however many places that are; nothing backtracks.
+    """
 
-    def __init__(self, loops: bool = False) -> None:
-        self.children: dict[str, _Node] = {}
-        self.any: _Node | None = None
-        self.deep: _Node | None = None
-        self.loops = loops
-        self.accepts = False
-        self.entered: tuple[_Node, ...] = (self,)  # with every `**` below it that may stand for nothing
+    __slots__ = ("_any", "_deep", "_ends", "_literals", "_start")
 
-    def grow(self, segment: str) -> "_Node":
-        if segment == "**":
-            if self.deep is None:
-                self.deep = _Node(loops=True)
-            return self.deep
-        if segment == "*":
-            if self.any is None:
-                self.any = _Node()
-            return self.any
-        return self.children.setdefault(segment, _Node())
+    def __init__(self, patterns: Iterable[list[str]]) -> None:
+        self._literals: dict[str, int] = {}
+        self._start = self._any = self._deep = self._ends = 0
+        place = 1
+        for segments in patterns:
+            self._start |= place
+            for segment in _without_repeats(segments):
+                if segment == "**":
+                    self._deep |= place
+                elif segment == "*":
+                    self._any |= place
+                else:
+                    self._literals[segment] = self._literals.get(segment, 0) | place
+                place <<= 1
+            self._ends |= place
+            place <<= 1
+        self._start |= (self._start & self._deep) << 1
 
-    def finish(self) -> tuple["_Node", ...]:
-        for child in (*self.children.values(), *filter(None, (self.any,))):
-            child.finish()
-        if self.deep is not None:
-            self.entered = (self, *self.deep.finish())
-        return self.entered
+    def cover(self, segments: list[str]) -> bool:
+        places, deep = self._start, self._deep
+        for segment in segments:
+            places = (places & (self._literals.get(segment, 0) | self._any)) << 1 | (places & deep)
+            places |= (places & deep) << 1  # `**` may stand for nothing
+            if not places:
+                return False
+        return places & self._ends != 0
+
+
+def _without_repeats(segments: list[str]) -> Iterator[str]:
+    """`**/**` says no more than `**`."""
+    for before, segment in zip(["", *segments], segments, strict=False):
+        if not before == segment == "**":
+            yield segment
 
 
 class Patterns:
-    """A set of patterns, compiled: whether it covers an address takes time linear in both."""
+    """A set of patterns, compiled: whether it covers an address takes time linear in the address.
 
-    __slots__ = ("_start",)
+    Kept by their first segment, so that of many patterns few are looked at.
+    """
+
+    __slots__ = ("_anywhere", "_below")
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        root = _Node()
-        for pattern in patterns:
-            node = root
-            for segment in _segments(pattern):
-                node = node.grow(segment)
-            node.accepts = True
-        self._start = root.finish()
+        firsts: dict[str, list[list[str]]] = {}
+        for segments in map(_segments, patterns):
+            firsts.setdefault(segments[0] if segments else "", []).append(segments)
+        self._anywhere = _Places([segments for first in ("", "*", "**") for segments in firsts.pop(first, ())])
+        self._below = {first: _Places(below) for first, below in firsts.items()}
 
     def cover(self, address: str) -> bool:
         """Whether some pattern matches this canonical address."""
-        active: Iterable[_Node] = self._start
-        for segment in _segments(address):
-            following: list[_Node] = []
-            for node in active:
-                if node.loops:
-                    if node.accepts:  # a final `**`: whatever follows is covered
-                        return True
-                    following.append(node)
-                child = node.children.get(segment)
-                if child is not None:
-                    following += child.entered
-                if node.any is not None:
-                    following += node.any.entered
-            active = set(following) if len(following) > 1 else following
-        return any(node.accepts for node in active)
+        segments = _segments(address)
+        below = self._below.get(segments[0]) if segments else None
+        return (below is not None and below.cover(segments)) or self._anywhere.cover(segments)
 
 
 @lru_cache(maxsize=1024)

@@ -6,9 +6,11 @@ everything else is decided in `_identify`.
 
 import asyncio
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
@@ -21,6 +23,7 @@ from pairlock.asgi.answers import refuse, wire_error
 from pairlock.asgi.credentials import SUBPROTOCOL, check_origin, credentials, from_subprotocol, without_token
 from pairlock.asgi.live import LINGER, Connection, Disconnected
 from pairlock.errors import (
+    AmbiguousPath,
     ConfigurationError,
     InvalidPermissions,
     InvalidRequest,
@@ -51,7 +54,8 @@ ANONYMOUS = Anonymous()
 Place = tuple[str, str, bytes | None, str]  # method, path, raw path, root path
 
 
-class Known(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Known:
     """A grant, the mark of its device's standing when its verdicts were reached, and those verdicts."""
 
     grant: Grant
@@ -83,7 +87,7 @@ class Guard:
         self.public = _public_patterns(public)
         self.address = address
         self.origins = _origins(origins)
-        self.known: dict[bytes | None, Known] = {}
+        self.known: OrderedDict[bytes | None, Known] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -93,7 +97,11 @@ class Guard:
             elif grant is False:
                 await refuse(NOT_PERMITTED, scope, send)
             if grant:
-                scope["user"] = scope["auth"] = scope.setdefault("state", {})["grant"] = grant
+                scope["user"] = scope["auth"] = grant
+                if "state" in scope:
+                    scope["state"]["grant"] = grant
+                else:
+                    scope["state"] = {"grant": grant}
                 task, served = asyncio.current_task(self.runtime.loop), grant.standing.served
                 served.add(task)
                 try:
@@ -121,51 +129,56 @@ class Guard:
                 if offered is not None:
                     return None
                 offered = value
-        known = self.known.get(offered)
-        if known is None:
+        try:
+            known = self.known[offered]
+            verdict = known.verdicts[scope["method"], scope["path"], scope["raw_path"], scope["root_path"]]
+        except KeyError:  # what a server leaves out is decided anew each time
             return None
-        grant, mark, verdicts = known
-        if mark is not grant.standing.mark or grant.expires_at <= self.clock() or not self.runtime.fresh:
+        grant = known.grant
+        if known.mark is not grant.standing.mark or grant.expires_at <= self.clock() or not self.runtime.fresh:
             return None
         if scope["query_string"] and b"access_token" in scope["query_string"]:
             return None
-        verdict = verdicts.get((scope["method"], scope["path"], scope.get("raw_path"), scope.get("root_path", "")))
         return grant if verdict else verdict
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> Grant | None:
         """The grant of a request that may be made; None once it has been refused, or served as public."""
         try:
-            grant = await self._identify(scope)
+            return await self._identify(scope)
         except PairlockError as error:
-            await refuse(wire_error(error), scope, send)
+            refused = self._unless_public(scope, error)
+        if refused is not None:
+            await refuse(wire_error(refused), scope, send)
             return None
-        if grant is None:
-            scope.setdefault("user", ANONYMOUS)
-            scope.setdefault("auth", ANONYMOUS)
-            if from_subprotocol(scope):  # a token is to be hidden where it is not needed, too
-                scope, send = without_token(scope), Connection(receive, send, SUBPROTOCOL).send
-            await self.app(scope, receive, send)
+        scope.setdefault("user", ANONYMOUS)
+        scope.setdefault("auth", ANONYMOUS)
+        if from_subprotocol(scope):  # a token is to be hidden where it is not needed, too
+            scope, send = without_token(scope), Connection(receive, send, SUBPROTOCOL).send
+        await self.app(scope, receive, send)
+        return None
+
+    async def _identify(self, scope: Scope) -> Grant:
+        """Whose grant allows this request. Raises what forbids it; the token comes first, most strangers end there."""
+        header = credentials(scope)
+        grant = await self.verifier.admit(header)
+        address = self._address(scope)
+        allowed = grant.allows(_action(scope), address)
+        if scope["type"] == "http" and self.address is None and not (self.public and self.public.cover(address)):
+            self._remember(header, grant, scope, allowed)
+        if not allowed:
+            raise NotPermitted
+        if from_subprotocol(scope):
+            check_origin(scope, self.origins)
         return grant
 
-    async def _identify(self, scope: Scope) -> Grant | None:
-        """Whose grant allows this request; None where it needs none. Raises what forbids it."""
-        address = self._address(scope)
+    def _unless_public(self, scope: Scope, error: PairlockError) -> PairlockError | None:
+        """What a request is told that its token does not allow; None where it needs none."""
+        if self.public is None:
+            return error
         try:
-            header = credentials(scope)
-            grant = await self.verifier.admit(header)
-            allowed = grant.allows(_action(scope), address)
-            public = self.public.cover(address)
-            if scope["type"] == "http" and self.address is None and not public:
-                self._remember(header, grant, scope, allowed)
-            if not allowed:
-                raise NotPermitted
-            if from_subprotocol(scope):
-                check_origin(scope, self.origins)
-        except PairlockError:
-            if self.public.cover(address):
-                return None
-            raise
-        return grant
+            return None if self.public.cover(self._address(scope)) else error
+        except AmbiguousPath as ambiguous:
+            return ambiguous
 
     def _address(self, scope: Scope) -> str:
         if self.address is not None:
@@ -180,11 +193,12 @@ class Guard:
         known = self.known.get(header)
         if known is None or known.mark is not grant.standing.mark:
             if len(self.known) >= MAX_KNOWN:
-                del self.known[next(iter(self.known))]
+                self.known.popitem(last=False)
             known = self.known[header] = Known(grant, grant.standing.mark, {})
-        if len(known.verdicts) >= MAX_VERDICTS:
-            del known.verdicts[next(iter(known.verdicts))]
-        known.verdicts[place] = allowed
+        verdicts = known.verdicts
+        if len(verdicts) >= MAX_VERDICTS:
+            del verdicts[next(iter(verdicts))]
+        verdicts[place] = allowed
 
     async def _connect(self, grant: Grant, scope: Scope, receive: Receive, send: Send) -> None:
         subprotocol = None
@@ -211,11 +225,12 @@ def _action(scope: Scope) -> Literal["read", "write"]:
     return "read" if method in READ_METHODS else "write"
 
 
-def _public_patterns(public: Iterable[str]) -> Patterns:
+def _public_patterns(public: Iterable[str]) -> Patterns | None:
     if isinstance(public, str):
         raise ConfigurationError(f"public: give a list, such as [{public!r}]")
     try:
-        return Patterns(parse_pattern(pattern) for pattern in public)
+        patterns = [parse_pattern(pattern) for pattern in public]
+        return Patterns(patterns) if patterns else None
     except InvalidPermissions as error:
         raise ConfigurationError(f"public: {error.detail}") from error
 
