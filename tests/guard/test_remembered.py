@@ -34,7 +34,7 @@ async def phone(pairlock: Pairlock) -> Phone:
 async def reaches(guard: Guard, phone: Phone, path: str = "/sensors/a", method: str = "GET", **more: Any) -> None:
     for _ in range(2):
         assert (await ask(guard, scope_of(method, path, phone.raw, **more))).status == 200
-    assert guard.known[phone.raw[1]].verdicts
+    assert guard._recall(scope_of(method, path, phone.raw, **more))
 
 
 async def test_an_allowance_is_not_anothers(pairlock: Pairlock, guard: Guard, phone: Phone) -> None:

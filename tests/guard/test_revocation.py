@@ -490,6 +490,27 @@ async def test_a_message_that_crosses_the_revocation_does_not_reach_the_app(pair
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
 
 
+@pytest.mark.parametrize("way", ["receive", "send"])
+async def test_an_app_that_notices_first_does_not_end_before_the_close_is_sent(
+    pairlock: Pairlock, phone: Phone, way: str
+) -> None:
+    sent: list[str] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.receive", "text": "just now"}
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    async def quick(scope: Scope, receive: Receive, send: Send) -> None:
+        standing(pairlock, phone).cut()
+        await (receive() if way == "receive" else send({"type": "websocket.send", "text": "to nobody"}))
+
+    scope = scope_of("GET", "/live", phone.raw, type="websocket", subprotocols=[])
+    await pairlock.guard(quick)(scope, receive, send)
+    assert sent == ["websocket.close"]
+
+
 async def test_a_cancellation_by_the_server_passes_through_an_open_websocket(pairlock: Pairlock, phone: Phone) -> None:
     reached = asyncio.Event()
 

@@ -27,15 +27,20 @@ class Connection:
         self.subprotocol = subprotocol
         self.task = asyncio.current_task()
         self.closing: asyncio.Task[None] | None = None
+        self.told = asyncio.Event()  # once the device has its close: an application that ends sooner would drop it
 
     async def receive(self) -> Message:
         """What the device sends, or that it is gone."""
         message = await self.receive_from()
-        return message if self.closing is None else {"type": "websocket.disconnect", "code": CLOSE_CODE}
+        if self.closing is None:
+            return message
+        await self.told.wait()
+        return {"type": "websocket.disconnect", "code": CLOSE_CODE}
 
     async def send(self, message: Message) -> None:
         """To the device. Raises Disconnected once it was revoked."""
         if self.closing is not None:
+            await self.told.wait()
             raise Disconnected(REVOKED)
         if message["type"] == "websocket.accept" and self.subprotocol and not message.get("subprotocol"):
             message = {**message, "subprotocol": self.subprotocol}
@@ -50,5 +55,6 @@ class Connection:
         close: Message = {"type": "websocket.close", "code": CLOSE_CODE, "reason": "revoked"}
         with suppress(Exception):  # it may be closed already, from either side, or never read what it is sent
             await asyncio.wait_for(self.send_to(close), LINGER)
+        self.told.set()
         if self.task is not None and (await asyncio.wait([self.task], timeout=LINGER))[1]:
             self.task.cancel(msg)

@@ -142,6 +142,16 @@ class StoreMachine(RuleBasedStateMachine):
         paired = [device for device in devices if device.revoked_at is None]
         assert self.run(store.list_devices(before=before, limit=limit)) == paired[:limit]
 
+    @invariant()
+    def the_first_pages_agree(self) -> None:
+        for store in self.stores:
+            paired = [device for device in self.kept.all(Device) if device.revoked_at is None]
+            assert self.run(store.list_devices()) == paired
+            requests = self.kept.all(PairingRequest)
+            for at in {request.expires_at for request in requests}:
+                live = [request for request in requests if request.state in LIVE and at < request.expires_at]
+                assert self.run(store.list_requests(live_at=at)) == live
+
     @rule(handle=handles, key=ids, window=st.integers(1, 4).map(float), now=times)
     def hit(self, handle: int, key: str, window: float, now: float) -> None:
         assert self.run(self.stores[handle].hit(key, window, now)) == self.kept.hit(key, window, now)
