@@ -345,3 +345,9 @@ async def test_two_devices_pair_at_once_each_with_its_own_pin(client: httpx.Asyn
     assert [each.json()["device_name"] for each in answers] == ["First", "Second"]
     assert len({each.json()["access_token"] for each in answers}) == 2
     assert {device.name for device in await pairlock.devices.list()} == {"First", "Second"}
+
+
+async def test_an_empty_body_is_told_what_to_send(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/requests", headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "send a JSON object as the body"

@@ -1,13 +1,18 @@
 """From a token to a grant."""
 
+import asyncio
+
 import pytest
 
 from pairlock import Pairlock
+from pairlock._core.records import Device
 from pairlock.errors import InvalidRequest, InvalidToken, MissingToken
+from pairlock.stores.contract import R
+from pairlock.stores.memory import MemoryData, MemoryStore
 from pairlock.testing import FakeClock
 from pairlock.verifier import MAX_GRANTS
 from tests.services.conftest import Make
-from tests.services.parts import OTHER_KEY, pair, paired_token
+from tests.services.parts import OTHER_KEY, FailingStore, pair, paired_token, until
 
 pytestmark = pytest.mark.anyio
 
@@ -119,3 +124,32 @@ async def test_devices_that_were_revoked_stay_so_after_a_restart(make: Make) -> 
     assert grant.allows("read", "/sensors/a")
     assert not grant.allows("read", "/sensors/b")
     assert not grant.allows("write", "/control/lamp")
+
+
+async def test_a_revocation_that_comes_while_a_token_is_looked_up_is_not_missed(make: Make) -> None:
+    class StillReading(FailingStore):
+        reading = asyncio.Event()
+        read_on = asyncio.Event()
+
+        async def find(self, kind: type[R], id: str) -> R | None:
+            found = await super().find(kind, id)
+            if kind is Device and id == watched:
+                self.reading.set()
+                await self.read_on.wait()
+            return found
+
+    watched = ""
+    data = MemoryData()
+    store = StillReading(MemoryStore(data))
+    pairlock, other = make(store=store), make(store=MemoryStore(data))
+    device = (await pair(other)).device
+    await pairlock.start()
+    watched = device.id
+    verifying = asyncio.create_task(pairlock.verify(other.devices.token(device)[0]))
+    await store.reading.wait()
+    await other.devices.revoke(device.id)
+    await until(lambda: pairlock._runtime.standings.of(device.id).revoked)
+    store.read_on.set()
+    with pytest.raises(InvalidToken):
+        await verifying
+    assert not pairlock._verifier.grants
