@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import Literal
 
-from pairlock._core.permissions import Patterns
+from pairlock._core.permissions import MAX_PATTERNS, Patterns
 from tests.benchmarks.measure import Run, calls, interleave
 from tests.benchmarks.paired import ALLOWED, pair, pairing
 from tests.benchmarks.report import Row, Rows, microseconds, script
 
 MANY = 10_000
-MOST = 150  # as many as fit into one token
+MOST = MAX_PATTERNS  # that one list may have
 
 
 def patterns(count: int) -> list[str]:
