@@ -47,7 +47,7 @@ async def phone(pairlock: Pairlock) -> Phone:
 
 @pytest.fixture
 async def port(pairlock: Pairlock, chat: Chat) -> AsyncIterator[int]:
-    guard = pairlock.guard(chat, public=["/open"], origins=["https://panel.example"])
+    guard = pairlock.guard(chat, public=["/open"], origins=["https://Panel.example"])
     async with served(guard, lifespan="off") as port:
         yield port
 

@@ -41,7 +41,7 @@ def check_origin(scope: Scope, allowed: frozenset[str]) -> None:
     host = b"".join(headers(scope, b"host")).lower()
     own = (b"http://" + host, b"https://" + host)
     for origin in headers(scope, b"origin"):
-        if origin.lower() not in own and origin.decode("latin-1") not in allowed:
+        if origin.lower() not in own and origin.lower().decode("latin-1") not in allowed:
             raise CrossSite
 
 

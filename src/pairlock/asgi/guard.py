@@ -238,7 +238,7 @@ def _public_patterns(public: Iterable[str]) -> Patterns | None:
 def _origins(origins: Iterable[str]) -> frozenset[str]:
     if isinstance(origins, str):
         raise ConfigurationError(f"origins: give a list, such as [{origins!r}]")
-    for origin in (listed := frozenset(origins)):
+    for origin in (listed := frozenset(origin.lower() for origin in origins)):  # as browsers send it
         if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s*]+", origin):
             raise ConfigurationError(f"origins: {origin!r} must read like https://app.example, with nothing after it")
     return listed
