@@ -28,10 +28,8 @@ async def names_after(store: Store, since: int | None, count: int) -> list[str |
     """The names of the first so many events of a feed."""
     names: list[str | None] = []
     async with following(store, since) as feed:
-        async for batch in feed:
-            names += [event.name for event in batch.events]
-            if len(names) >= count:
-                break
+        while len(names) < count:
+            names += [event.name for event in (await anext(feed)).events]
     return names
 
 
