@@ -65,7 +65,9 @@ class Runtime:
             self._task.add_done_callback(partial(_conclude, self._started))
         if self.loop is not loop or self._started is None:
             raise ConfigurationError("one Pairlock serves one event loop; make another for another loop")
-        await asyncio.shield(self._started)
+        if not self._started.done():
+            await asyncio.shield(self._started)
+        self._started.result()  # raises what kept it from starting
         return self._store
 
     async def aclose(self) -> None:

@@ -281,3 +281,13 @@ async def test_a_long_header_path_or_method_does_not_fill_the_memory(guard: Guar
     headers = sum(len(header or b"") for header in (*guard.known, *guard.verifier.grants))
     places = [place for known in guard.known.values() for place in known.verdicts]
     assert headers + sum(len(method) + len(raw or b"") for method, _, raw, _ in places) < 1_000_000
+
+
+async def test_only_the_usual_spelling_of_a_header_is_remembered(guard: Guard, phone: Phone) -> None:
+    token = phone.raw[1].removeprefix(b"Bearer ")
+    for spaces in range(2, 20):
+        padded = (b"authorization", b"Bearer" + spaces * b" " + token)
+        assert (await ask(guard, scope_of("GET", "/sensors/a", padded))).status == 200
+    assert not guard.known
+    await reaches(guard, phone)
+    assert list(guard.known) == [phone.raw[1]]

@@ -72,7 +72,7 @@ class Connection(aiosqlite.Connection):
         aiosqlite has one call per statement in public: a read could fall between two of them, and a
         cancelled caller would leave its transaction open. Its own methods are made from `_execute`.
         """
-        result: T = await self._execute(function, self._conn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        result: T = await self._execute(function, self._conn, *args, **kwargs)  # type: ignore[no-untyped-call]  # aiosqlite's
         return result
 
 
