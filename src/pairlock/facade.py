@@ -24,16 +24,16 @@ from pairlock.asgi.device_side import DeviceSide
 from pairlock.asgi.guard import Guard
 from pairlock.asgi.operator_side import OperatorSide
 from pairlock.asgi.protected import Protected
-from pairlock.devices import Devices
 from pairlock.errors import AlreadyDecided, ConfigurationError, InvalidPermissions
 from pairlock.keyfile import VARIABLE, configured_keys, file_keys
-from pairlock.pairing import Pairing
-from pairlock.runtime import Runtime, logged
+from pairlock.services.devices import Devices
+from pairlock.services.pairing import Pairing
+from pairlock.services.runtime import Runtime, logged
+from pairlock.services.verifier import Verifier
 from pairlock.settings import Settings, permissions_setting
 from pairlock.stores import open_store
 from pairlock.stores.contract import Store
 from pairlock.stores.sqlite import SQLiteStore
-from pairlock.verifier import Verifier
 
 KEY_FILE_SUFFIX = ".keys"
 

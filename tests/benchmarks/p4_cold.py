@@ -13,9 +13,9 @@ import jwt
 from itsdangerous import URLSafeTimedSerializer
 
 from pairlock import Pairlock, Permissions
+from pairlock.services.verifier import MAX_GRANTS
 from pairlock.stores.contract import Add
 from pairlock.testing import a_device
-from pairlock.verifier import MAX_GRANTS
 from tests.benchmarks.measure import Times, awaits, calls, interleave
 from tests.benchmarks.paired import PERMISSIONS, SECRET, pairing
 from tests.benchmarks.report import Row, Rows, microseconds, script

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from pairlock import Pairlock, PairlockError
-from pairlock.pairing import origin_of
+from pairlock.services.pairing import origin_of
 from tests.benchmarks.paired import pairing
 from tests.benchmarks.report import Row, Rows, microseconds, script
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from pairlock import Grant, Pairlock
 from pairlock._core.records import AuditEvent, Device, PairingRequest
 from pairlock.errors import TemporarilyUnavailable
-from pairlock.pairing import Redeemed, Started
+from pairlock.services.pairing import Redeemed, Started
 from pairlock.stores.contract import Batch, Hits, R, Store, Write
 from pairlock.stores.memory import MemoryStore
 from pairlock.stores.sqlite import SQLiteStore

@@ -28,7 +28,7 @@ from pairlock.errors import (
     WireError,
 )
 from pairlock.facade import Pairlock
-from pairlock.pairing import Redeemed, Started, origin_of
+from pairlock.services.pairing import Redeemed, Started, origin_of
 from pairlock.stores.contract import Conflict, Swap
 from pairlock.testing import FakeClock
 from tests.services.conftest import Make

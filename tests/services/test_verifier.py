@@ -7,10 +7,10 @@ import pytest
 from pairlock import Pairlock
 from pairlock._core.records import Device
 from pairlock.errors import InvalidRequest, InvalidToken, MissingToken
+from pairlock.services.verifier import MAX_GRANTS
 from pairlock.stores.contract import R
 from pairlock.stores.memory import MemoryData, MemoryStore
 from pairlock.testing import FakeClock
-from pairlock.verifier import MAX_GRANTS
 from tests.services.conftest import Make
 from tests.services.parts import OTHER_KEY, FailingStore, pair, paired_token, until
 

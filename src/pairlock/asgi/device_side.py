@@ -19,10 +19,10 @@ from pairlock.asgi.answers import answer
 from pairlock.asgi.bodies import decode
 from pairlock.asgi.calls import request_secret
 from pairlock.asgi.credentials import credentials
-from pairlock.devices import Devices
-from pairlock.pairing import INTERVAL, Pairing, Redeemed, origin_of
-from pairlock.runtime import Runtime
-from pairlock.verifier import Verifier
+from pairlock.services.devices import Devices
+from pairlock.services.pairing import INTERVAL, Pairing, Redeemed, origin_of
+from pairlock.services.runtime import Runtime
+from pairlock.services.verifier import Verifier
 
 LONGEST_WAIT = 30  # seconds
 

@@ -31,7 +31,7 @@ from pairlock.errors import (
     NotPermitted,
     PairlockError,
 )
-from pairlock.verifier import Verifier
+from pairlock.services.verifier import Verifier
 
 MAX_KNOWN = 4096  # tokens remembered
 MAX_VERDICTS = 256  # places remembered for each

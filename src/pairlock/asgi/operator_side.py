@@ -13,10 +13,10 @@ from pairlock._core.wire import ApproveBody, DenyBody, DeviceBody, device_answer
 from pairlock.asgi.answers import answer
 from pairlock.asgi.bodies import decode
 from pairlock.asgi.calls import OperatorHook, require_operator
-from pairlock.devices import Devices
 from pairlock.errors import InvalidRequest
-from pairlock.pairing import Pairing
-from pairlock.runtime import Runtime
+from pairlock.services.devices import Devices
+from pairlock.services.pairing import Pairing
+from pairlock.services.runtime import Runtime
 
 PAGE = 100
 

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairlock.errors import PairlockError
-from pairlock.runtime import Runtime
+from pairlock.services.runtime import Runtime
 
 SHUT_DOWN = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 

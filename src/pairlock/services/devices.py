@@ -6,7 +6,7 @@ from pairlock._core.permissions import Permissions
 from pairlock._core.records import AuditEvent, Device, EventType
 from pairlock._core.tokens import Claims
 from pairlock.errors import NotFound
-from pairlock.runtime import Runtime
+from pairlock.services.runtime import Runtime
 from pairlock.stores.contract import Log, Swap
 
 AUDIT_KEPT = 90 * 86400  # seconds

@@ -16,7 +16,6 @@ from pairlock._core.permissions import EVERYTHING, Permissions
 from pairlock._core.records import AuditEvent, Device, EventType, Origin, PairingRequest
 from pairlock._core.requests import advance, attempts_left, count_guess, decide, grantable, outcome, state_at
 from pairlock._core.states import Event, State
-from pairlock.devices import AUDIT_KEPT
 from pairlock.errors import (
     AlreadyRedeemed,
     InvalidPin,
@@ -26,7 +25,8 @@ from pairlock.errors import (
     NotFound,
     PairingDisabled,
 )
-from pairlock.runtime import Runtime
+from pairlock.services.devices import AUDIT_KEPT
+from pairlock.services.runtime import Runtime
 from pairlock.stores.contract import Add, Log, Swap
 
 SECRET_BYTES = 32

@@ -6,7 +6,7 @@ from pairlock._core.records import Device
 from pairlock._core.requests import MAX_CLOCK_SKEW
 from pairlock._core.tokens import Claims
 from pairlock.errors import InvalidRequest, InvalidToken, TemporarilyUnavailable
-from pairlock.runtime import Runtime
+from pairlock.services.runtime import Runtime
 
 MAX_GRANTS = 4096
 
