@@ -200,6 +200,87 @@ class AlreadyDecided(WireError):
     extras = ("state",)
 
 
+class InvalidCode(WireError):
+    """A one-time code, QR secret or user code that does not count; strangers are not told why."""
+
+    code = "invalid_code"
+    status = 400
+    description = "This code does not count here: it is unknown, used or expired. Read it again, or ask for a new one."
+
+
+class ConfirmationRequired(WireError):
+    """Approved; but the PIN that the operator sees now has to be typed on the device."""
+
+    code = "confirmation_required"
+    status = 400
+    description = "The operator has approved and sees a PIN now. Send it as confirmation_pin."
+    extras = ("attempts_left",)
+
+
+class SlowDown(WireError):
+    code = "slow_down"  # RFC 8628 §3.5
+    status = 400
+    description = "Asked too soon. Wait for the interval from now on."
+    extras = ("interval",)
+
+
+class InvalidGrant(WireError):
+    """A device code or refresh token that is unknown, used, or somebody else's."""
+
+    code = "invalid_grant"  # RFC 6749 §5.2
+    status = 400
+    description = "This device code or refresh token is unknown, used, revoked or another client's. Pair again."
+
+
+class InvalidClient(WireError):
+    code = "invalid_client"  # RFC 6749 §5.2
+    status = 401
+    description = "This client is not known here, or did not prove to be it. Check client_id and client secret."
+
+
+class UnsupportedGrantType(WireError):
+    code = "unsupported_grant_type"  # RFC 6749 §5.2
+    status = 400
+    description = "The grant types are urn:ietf:params:oauth:grant-type:device_code and refresh_token."
+
+
+class WindowClosed(WireError):
+    code = "window_closed"
+    status = 403
+    description = "The pairing window is closed. Ask the operator to open it, then start again."
+
+
+class PinHeld(WireError):
+    """Too many wrong PINs in all; other methods go on."""
+
+    code = "pin_held"
+    status = 403
+    description = "Pairing by PIN is held after too many wrong PINs. Ask the operator to reopen it, or for a code."
+    extras = ("retry_after",)
+
+
+class DifferentNetwork(WireError):
+    code = "different_network"
+    status = 403
+    description = "This service pairs only devices that are in the operator's own network."
+
+
+class TooManyRequests(WireError):
+    code = "too_many_requests"
+    status = 429
+    description = "That was too often. Wait, then try again."
+    extras = ("retry_after",)
+
+
+class Busy(WireError):
+    """As many wait for a decision as may; from this source, or in all."""
+
+    code = "busy"
+    status = 429
+    description = "Other pairing requests wait for a decision. Try again once they are done."
+    extras = ("retry_after",)
+
+
 class TemporarilyUnavailable(WireError):
     """The store cannot answer just now, or revocations may be missing: fail closed."""
 
