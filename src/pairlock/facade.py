@@ -4,33 +4,50 @@ import asyncio
 import inspect
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
+from pairlock._core.clients import Client, Clients, ResourceServers
 from pairlock._core.grants import Grant
 from pairlock._core.keys import Keys
+from pairlock._core.methods import grouped
 from pairlock._core.operators import APP, Operator
 from pairlock._core.permissions import Permissions, parse_pattern
-from pairlock._core.records import Origin, PairingRequest
-from pairlock._core.requests import grantable, seconds_left
+from pairlock._core.records import AuditEvent, PairingRequest
+from pairlock._core.requests import seconds_left
+from pairlock._core.sources import parse_networks
 from pairlock.asgi.app import pairing_app
+from pairlock.asgi.callers import Callers
 from pairlock.asgi.calls import OperatorHook
+from pairlock.asgi.code_side import CodeSide
 from pairlock.asgi.device_side import DeviceSide
 from pairlock.asgi.guard import Guard
+from pairlock.asgi.oauth_side import OAuthSide
 from pairlock.asgi.operator_side import OperatorSide
 from pairlock.asgi.protected import Protected
+from pairlock.asgi.service_side import ServiceSide
+from pairlock.asgi.well_known import WellKnown
 from pairlock.errors import AlreadyDecided, ConfigurationError, InvalidPermissions
 from pairlock.keyfile import VARIABLE, configured_keys, file_keys
+from pairlock.services.audit import Audit
+from pairlock.services.codes import Codes, QRCode
+from pairlock.services.deciding import Asked, Deciding, DecisionHandler
+from pairlock.services.device_codes import DeviceCodes
 from pairlock.services.devices import Devices
 from pairlock.services.pairing import Pairing
+from pairlock.services.pin_guesses import PinGuesses
+from pairlock.services.requesting import Requesting
 from pairlock.services.runtime import Runtime, logged
+from pairlock.services.tokens import Tokens
 from pairlock.services.verifier import Verifier
-from pairlock.settings import Settings, permissions_setting
+from pairlock.services.windows import Windows
+from pairlock.settings import Limits, Settings, long_lived_setting, permissions_setting, token_life_setting
 from pairlock.stores import open_store
 from pairlock.stores.contract import Store
 from pairlock.stores.sqlite import SQLiteStore
@@ -38,20 +55,14 @@ from pairlock.stores.sqlite import SQLiteStore
 KEY_FILE_SUFFIX = ".keys"
 
 
-class Prompt:
+class Prompt(Asked):
     """A device that asks to be let in, for a display and a decision of the application's own."""
 
-    def __init__(self, request: PairingRequest, pairing: Pairing, settings: Settings, now: float) -> None:
-        self._pairing = pairing
-        self.id: str = request.id
-        self.name: str = request.name
-        self.pin: str | None = pairing.pin(request)
+    def __init__(self, request: PairingRequest, deciding: Deciding, settings: Settings, now: float) -> None:
+        super().__init__(request, settings.default_permissions)
+        self._deciding = deciding
+        self.pin: str | None = deciding.pin(request)
         self.expires_in: int = seconds_left(request, now)
-        self.origin: Origin = request.origin
-        self.permissions: Permissions = grantable(request, settings.default_permissions)
-
-    def __repr__(self) -> str:
-        return f"<Prompt {self.id} {self.name!r}>"
 
     async def approve(
         self,
@@ -65,11 +76,11 @@ class Prompt:
         Raises InvalidPermissions, AlreadyDecided.
         """
         granted = None if permissions is None else Permissions.parse(permissions)
-        await self._pairing.approve(self.id, permissions=granted, message=message, by=by)
+        await self._deciding.approve(self.id, permissions=granted, message=message, by=by)
 
     async def deny(self, reason: str | None = None, *, by: Operator = APP) -> None:
         """Refuse the device; it is told the reason. Raises AlreadyDecided."""
-        await self._pairing.deny(self.id, reason=reason, by=by)
+        await self._deciding.deny(self.id, reason=reason, by=by)
 
 
 Callback = Callable[[Prompt], Awaitable[None] | None]
@@ -83,6 +94,12 @@ class Pairlock:
     grants. `operator` is the host's own authentication of operators: a function of the connection that
     returns an Operator or None. Durations are in seconds.
 
+    `decide` is asked first about each device that asks, and answers Approve, Deny, or None to leave it to the PIN
+    or an operator. `issuer` is the address of the pairing sub-app where requests do not tell it. `token_life` is
+    one number or one by method; `long_lived` names methods whose devices get one token and no refresh token.
+    `clients` registers OAuth clients (without it, any public one may ask); `resource_servers` are the ids and
+    secrets of those who may introspect tokens. `trusted_proxies` are networks whose X-Forwarded-* headers count.
+
     Everything starts with the host's lifespan, or with the first call. Raises ConfigurationError when the
     settings cannot work.
     """
@@ -94,20 +111,47 @@ class Pairlock:
         store: str | Store = "sqlite:///pairlock.db",
         secret_keys: Sequence[str | bytes] | None = None,
         operator: OperatorHook | None = None,
+        decide: DecisionHandler | None = None,
+        decide_timeout: float = 10,
         enabled: bool = True,
+        window_open: bool = True,
+        window_timeout: float = 300,
         pin_length: int = 6,
         pin_timeout: float = 300,
-        token_life: float = 90 * 86400,
+        device_code_timeout: float = 600,
+        confirmation_pin: bool = False,
+        same_network: bool = False,
+        token_life: float | Mapping[str, float] = 3600,
+        long_lived: Collection[str] = (),
+        refresh_idle: float = 90 * 86400,
+        clients: Iterable[Client] | None = None,
+        resource_servers: Mapping[str, str] | None = None,
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+        trusted_proxies: Sequence[str] = (),
+        issuer: str | None = None,
         max_staleness: float = 10,
         server_name: str = "pairlock",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = Settings(
             default_permissions=permissions_setting(default_permissions),
+            decide_timeout=decide_timeout,
             enabled=enabled,
+            window_open=window_open,
+            window_timeout=window_timeout,
             pin_length=pin_length,
             pin_timeout=pin_timeout,
-            token_life=token_life,
+            device_code_timeout=device_code_timeout,
+            confirmation_pin=confirmation_pin,
+            same_network=same_network,
+            token_life=token_life_setting(token_life),
+            long_lived=long_lived_setting(long_lived),
+            refresh_idle=refresh_idle,
+            clients=Clients(clients),
+            resource_servers=ResourceServers(resource_servers or {}),
+            limits=limits,
+            trusted_proxies=parse_networks(trusted_proxies),
+            issuer=issuer,
             max_staleness=max_staleness,
             server_name=server_name,
         )
@@ -116,15 +160,30 @@ class Pairlock:
             raise ConfigurationError(f"store: give a URL such as sqlite:///pairlock.db, or a Store, not {store!r}")
         if operator is not None and not callable(operator):
             raise ConfigurationError("operator: give a function of the connection, such as operator_token(secret)")
-        self._runtime = Runtime(opened, _key_source(opened, secret_keys), self.settings, clock)
-        self._verifier = Verifier(self._runtime)
-        self.pairing = Pairing(self._runtime)
-        self.devices = Devices(self._runtime)
+        if decide is not None and not callable(decide):
+            raise ConfigurationError("decide: give an async function of what asks, which returns Approve, Deny or None")
+        runtime = self._runtime = Runtime(opened, _key_source(opened, secret_keys), self.settings, clock)
+        self._verifier = Verifier(runtime)
+        self.window = Windows(runtime)
+        self.pin_guesses = PinGuesses(runtime)
+        self.deciding = Deciding(runtime, decide)
+        self.devices = Devices(runtime)
+        self.tokens = Tokens(runtime, self._verifier)
+        requesting = Requesting(runtime, self.window, self.pin_guesses, self.deciding)
+        self.pairing = Pairing(runtime, requesting, self.tokens, self.window, self.pin_guesses)
+        self.device_codes = DeviceCodes(runtime, requesting, self.tokens)
+        self.codes = Codes(runtime, requesting, self.tokens)
+        self.audit = Audit(runtime)
+        self._callers = callers = Callers(self.settings)
         self.app: Starlette = pairing_app(
-            DeviceSide(self._runtime, self.pairing, self.devices, self._verifier),
-            OperatorSide(self._runtime, self.pairing, self.devices, operator),
+            DeviceSide(runtime, self.pairing, self.tokens, self.devices, self._verifier, callers),
+            OAuthSide(runtime, self.device_codes, self.tokens, callers),
+            CodeSide(runtime, self.codes, self.tokens, callers, operator),
+            OperatorSide(runtime, self.deciding, self.devices, callers, operator),
+            ServiceSide(runtime, self.window, self.pin_guesses, self.audit, operator),
             self.lifespan,
         )
+        self._well_known: WellKnown | None = None
 
     # Starting and stopping
 
@@ -159,7 +218,14 @@ class Pairlock:
         origins: Iterable[str] = (),
     ) -> Guard:
         """The middleware around an app, as for `add_middleware(pairlock.guard, public=[...])`; see Guard."""
-        return Guard(app, verifier=self._verifier, public=public, address=address, origins=origins)
+        return Guard(
+            app,
+            verifier=self._verifier,
+            public=public,
+            address=address,
+            origins=origins,
+            metadata_of=self._metadata_of,
+        )
 
     def protect(
         self,
@@ -171,8 +237,16 @@ class Pairlock:
         origins: Iterable[str] = (),
     ) -> ASGIApp:
         """Any ASGI app with the pairing sub-app below `at`, everything else guarded, started and stopped with it."""
+        well_known = self._described(at)
         guarded = self.guard(app, public=public, address=address, origins=origins)
-        return Protected(guarded, app=app, pairing=self.app, at=_mount_point(at), runtime=self._runtime)
+        return Protected(guarded, app=app, pairing=self.app, well_known=well_known, at=at, runtime=self._runtime)
+
+    def well_known_routes(self, at: str = "/pair") -> list[Route]:
+        """Routes for the root of the host, by which generic clients find the sub-app at `at` (RFC 8414, RFC 9728).
+
+        They have to be reached without a token: leave them outside the guard. `protect` has them already.
+        """
+        return self._described(at).routes()
 
     async def verify(self, token: str) -> Grant:
         """The grant of a capability token that counts now. Raises InvalidToken, TemporarilyUnavailable."""
@@ -181,9 +255,12 @@ class Pairlock:
     # Deciding
 
     async def requests(self) -> AsyncIterator[Prompt]:
-        """Devices that ask to be let in, as they come, whichever process they ask; those waiting come first."""
-        async for request in self.pairing.arriving():
-            yield Prompt(request, self.pairing, self.settings, self._runtime.clock())
+        """Devices that ask by PIN, as they come, whichever process they ask; those waiting come first.
+
+        Of each source one at a time: the next is told of once the one before is decided, gone or expired.
+        """
+        async for request in self.deciding.arriving():
+            yield Prompt(request, self.deciding, self.settings, self._runtime.clock())
 
     def on_request(self, callback: Callback) -> Callback:
         """Call a function, async or not, with each Prompt while this process runs; usable as a decorator.
@@ -199,6 +276,39 @@ class Pairlock:
 
         self._runtime.accompany(follow)
         return callback
+
+    async def qr(
+        self,
+        permissions: Permissions | Mapping[str, Any],
+        *,
+        expires_in: float | None = None,
+        address: str | None = None,
+    ) -> QRCode:
+        """A QR code that pairs one device with these permissions: `.uri`, `.svg()`, `.png()`, `.terminal()`.
+
+        `address` is where devices reach the pairing sub-app, such as https://house.example/pair; without it, the
+        setting `issuer`. Raises ConfigurationError when neither is there, InvalidPermissions, InvalidRequest.
+        """
+        return await self.codes.qr(Permissions.parse(permissions), expires_in=expires_in, address=address)
+
+    async def code(self, permissions: Permissions | Mapping[str, Any], *, expires_in: float | None = None) -> str:
+        """A one-time code such as K3F9-X2NM that pairs one device with these permissions."""
+        minted = await self.codes.mint(Permissions.parse(permissions), expires_in=expires_in)
+        return grouped(minted.code)
+
+    # Watching
+
+    async def events(self) -> AsyncIterator[AuditEvent]:
+        """What happens from now on, in any process: requests, decisions, devices, refreshes, revocations."""
+        async for event in self.audit.live():
+            yield event
+
+    def _described(self, at: str) -> WellKnown:
+        self._well_known = WellKnown(self.settings, self._callers, _mount_point(at))
+        return self._well_known
+
+    def _metadata_of(self, scope: Scope) -> str | None:
+        return None if self._well_known is None else self._well_known.metadata_of(scope)
 
 
 async def _call(callback: Callback, prompt: Prompt) -> None:

@@ -1,21 +1,60 @@
 """The settings of a service, checked once: what cannot work is said at start, never during a request."""
 
 import math
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from msgspec import Struct
 
+from pairlock._core.clients import Clients, ResourceServers
+from pairlock._core.methods import DEVICE_CODE, METHODS, PIN
 from pairlock._core.permissions import Permissions
+from pairlock._core.sources import Network
 from pairlock.errors import ConfigurationError, InvalidPermissions
+from pairlock.services.limiter import parse_limits
 
 PIN_LENGTHS = range(4, 13)
+TOKEN_LIFE = 3600.0
+_ISSUER = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?")
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """How often is too often; rates are written "3/minute; 10/hour". Raises ConfigurationError for what is no rate.
+
+    A source is an IPv4 address or an IPv6 /64. Wrong PINs in all hold the PIN method until an operator reopens it.
+    """
+
+    starts: str = "3/minute; 5/10 minutes; 10/hour"  # per source
+    pending_per_source: int = 3
+    pending: int = 20  # by each method, in all
+    denials: str = "1/minute"  # per source: as long as they are used up, it may not ask again
+    wrong_pins: str = "10/15 minutes"  # per source
+    wrong_pins_in_a_row: int = 20  # in all
+    wrong_pins_a_day: int = 50  # in all
+    wrong_codes: str = "10/minute"  # per source
+    wrong_codes_in_all: str = "100/hour"
+    wrong_user_codes: str = "5/15 minutes"  # per operator
+    wrong_user_codes_per_source: str = "10/15 minutes"
+    wrong_user_codes_in_all: str = "100/hour"
+    code_polls: str = "120/minute"  # per operator
+    codes: int = 20  # that an operator may have waiting
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, str):
+                parse_limits(value, f"limits: {name}")
+            elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise ConfigurationError(f"limits: {name}: {value!r} is no number from 0 up")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     """How a service pairs. Durations are in seconds. Raises ConfigurationError when it cannot work.
 
     `default_permissions` is what a right PIN grants when the device asked for nothing narrower;
-    `token_life` bounds how long a token counts without being renewed;
+    `token_life` bounds how long a token counts without being refreshed, by method;
+    `long_lived` names the methods whose devices get one token and no refresh token;
     `max_staleness` is how long revocations may go unheard before everything guarded is refused.
     """
 
@@ -23,19 +62,55 @@ class Settings(Struct, frozen=True, kw_only=True):
     enabled: bool = True
     pin_length: int = 6
     pin_timeout: float = 300
-    token_life: float = 90 * 86400
+    device_code_timeout: float = 600
+    token_life: Mapping[str, float] = {}
+    long_lived: Collection[str] = ()
+    refresh_idle: float = 90 * 86400
     max_staleness: float = 10
     server_name: str = "pairlock"
+    issuer: str | None = None
+    window_open: bool = True
+    window_timeout: float = 300
+    confirmation_pin: bool = False
+    same_network: bool = False
+    decide_timeout: float = 10
+    limits: Limits = Limits()
+    trusted_proxies: tuple[Network, ...] = ()
+    clients: Clients = Clients(None)
+    resource_servers: ResourceServers = ResourceServers({})
 
     def __post_init__(self) -> None:
         if type(self.pin_length) is not int or self.pin_length not in PIN_LENGTHS:
             raise ConfigurationError(f"pin_length: {self.pin_length!r} is not from 4 to 12; 6 is a good choice")
-        for name in ("pin_timeout", "token_life", "max_staleness"):
-            seconds = getattr(self, name)
-            if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-                raise ConfigurationError(f"{name}: {seconds!r} is not a positive number of seconds, such as 300")
-        if self.token_life < 1:
-            raise ConfigurationError(f"token_life: {self.token_life!r} is under the second in which tokens count")
+        for name in (
+            "pin_timeout",
+            "device_code_timeout",
+            "refresh_idle",
+            "max_staleness",
+            "window_timeout",
+            "decide_timeout",
+        ):
+            _check_seconds(getattr(self, name), name)
+        for method, life in self.token_life.items():
+            _check_method(method, "token_life")
+            _check_seconds(life, "token_life")
+            if life < 1:
+                raise ConfigurationError(f"token_life: {life!r} is under the second in which tokens count")
+        for method in self.long_lived:
+            _check_method(method, "long_lived")
+        if self.issuer is not None and not _ISSUER.fullmatch(self.issuer):
+            raise ConfigurationError(
+                f"issuer: {self.issuer!r} must be the address of the pairing sub-app, such as"
+                " https://house.example/pair, without a slash at its end, query or fragment"
+            )
+
+    def life_of(self, method: str) -> float:
+        """For how many seconds a token of a device counts that paired by this method."""
+        return self.token_life.get(method, TOKEN_LIFE)
+
+    def timeout_of(self, method: str) -> float:
+        """For how many seconds a request by this method lives that a device makes."""
+        return {PIN.name: self.pin_timeout, DEVICE_CODE.name: self.device_code_timeout}[method]
 
 
 def permissions_setting(given: Any) -> Permissions:
@@ -44,3 +119,25 @@ def permissions_setting(given: Any) -> Permissions:
         return Permissions.parse(given)
     except InvalidPermissions as error:
         raise ConfigurationError(f"default_permissions: {error.details['detail']}") from error
+
+
+def long_lived_setting(given: Collection[str]) -> frozenset[str]:
+    """The setting `long_lived` as a set of methods."""
+    if isinstance(given, str):
+        raise ConfigurationError(f"long_lived: give a list, such as [{given!r}]")
+    return frozenset(given)
+
+
+def token_life_setting(given: Any) -> dict[str, float]:
+    """The setting `token_life` by method: one number is for all of them."""
+    return dict(given) if isinstance(given, Mapping) else dict.fromkeys(METHODS, given)
+
+
+def _check_seconds(seconds: object, setting: str) -> None:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise ConfigurationError(f"{setting}: {seconds!r} is not a positive number of seconds, such as 300")
+
+
+def _check_method(method: object, setting: str) -> None:
+    if method not in METHODS:
+        raise ConfigurationError(f"{setting}: {method!r} is not a method; there are {', '.join(METHODS)}")

@@ -28,7 +28,8 @@ class Alphabet:
         Raises ValueError when `entropy` is too short to leave no bias.
         """
         number, base = int.from_bytes(entropy), len(self.symbols)
-        if len(entropy) * 8 < (base**length).bit_length() + SPARE_BITS:
+        spare = SPARE_BITS if base & (base - 1) else 0  # a power of two leaves none
+        if len(entropy) * 8 < (base**length - 1).bit_length() + spare:
             raise ValueError(f"{len(entropy)} bytes of entropy are too few for {length} symbols")
         code = []
         for _ in range(length):

@@ -36,10 +36,16 @@ class Keys:
     def derive(self, fingerprint: str, purpose: str, text: str) -> bytes | None:
         """32 bytes that only holders of that key can compute; None when the key is gone."""
         key = self._by_fingerprint.get(fingerprint)
-        if key is None:
-            return None
-        return hmac.digest(hmac.digest(key, f"pairlock.{purpose}".encode(), "sha256"), text.encode(), "sha256")
+        return None if key is None else _derive(key, purpose, text)
+
+    def derive_all(self, purpose: str, text: str) -> list[bytes]:
+        """The same under every key, newest first: what is looked for was most likely made lately."""
+        return [_derive(key, purpose, text) for key in reversed(self.secrets)]
 
     @staticmethod
     def _fingerprint(key: bytes) -> str:
         return hashlib.sha256(b"pairlock.fingerprint" + key).hexdigest()[: 2 * FINGERPRINT_BYTES]
+
+
+def _derive(key: bytes, purpose: str, text: str) -> bytes:
+    return hmac.digest(hmac.digest(key, f"pairlock.{purpose}".encode(), "sha256"), text.encode(), "sha256")

@@ -10,7 +10,8 @@ from pairlock._core.states import State
 class Method:
     """How a pairing request is proved, and what it starts with.
 
-    `lifetime` is in seconds. `initial` is APPROVED where the operator decided when minting.
+    `lifetime` is in seconds. `initial` is APPROVED where the operator decided when minting. `attempts` is how
+    many PINs may be typed: the one of the method, or the one that confirms an approval.
     """
 
     name: str
@@ -22,8 +23,16 @@ class Method:
 
 
 PIN = Method("pin", DIGITS, length=6, lifetime=300, initial=State.PENDING, attempts=5)
-DEVICE_CODE = Method("device_code", BASE20, length=8, lifetime=600, initial=State.PENDING)
+DEVICE_CODE = Method("device_code", BASE20, length=8, lifetime=600, initial=State.PENDING, attempts=5)
 ONE_TIME_CODE = Method("one_time_code", CROCKFORD, length=8, lifetime=600, initial=State.APPROVED)
 QR = Method("qr", HEX, length=32, lifetime=300, initial=State.APPROVED)
+
+HALF = 4  # symbols between the dashes of a code that people type
+
+
+def grouped(code: str) -> str:
+    """A code of eight symbols as people read it: K3F9-X2NM."""
+    return f"{code[:HALF]}-{code[HALF:]}"
+
 
 METHODS = {method.name: method for method in (PIN, DEVICE_CODE, ONE_TIME_CODE, QR)}

@@ -36,8 +36,12 @@ class Origin(Struct, frozen=True):
 class PairingRequest(Record, frozen=True, kw_only=True):
     """One attempt to pair, from asking to its end.
 
-    Secrets are kept as digests: `secret_digest` proves the device that asked, `code_digest` is
-    what a code is looked up by. A PIN is not kept at all: it is derived from the key `key_id`.
+    Secrets are kept as digests: `secret_digest` proves the device that asked (or redeemed), `code_digest` is
+    what a code is looked up by. No code is kept: it is derived from the key `key_id`.
+
+    `interval`, `polled_at` and `refused_at` are of polling: seconds between polls, the last poll that
+    counted, the last that came too soon. `present_until` is when a device that polls counts as gone (None: it
+    never polled).
     """
 
     method: str
@@ -57,10 +61,24 @@ class PairingRequest(Record, frozen=True, kw_only=True):
     message: str | None = None
     reason: str | None = None
     device_id: str | None = None
+    client_id: str = ""
+    challenge: str = ""  # RFC 7636, S256
+    interval: int = 5  # RFC 8628 §3.2
+    polled_at: float | None = None
+    refused_at: float | None = None
+    present_until: float | None = None
+    token_life: float | None = None
+    ended_at: float | None = None
 
 
 class Device(Record, frozen=True, kw_only=True):
-    """What has paired. `epoch` rises whenever older tokens stop counting in full."""
+    """What has paired. `epoch` rises whenever older tokens stop counting in full.
+
+    `refresh_digest` is of the refresh token that counts (None: it has none), `rotated_from` of the one before,
+    replaced at `rotated_at`. `expires_at` is when nothing it holds can count any more; `token_life` (seconds)
+    where it was decided for this device alone; `used_at` is kept only as long as a lost answer may be asked for
+    again.
+    """
 
     name: str
     method: str
@@ -71,6 +89,13 @@ class Device(Record, frozen=True, kw_only=True):
     origin: Origin = Origin()
     epoch: int = 0
     revoked_at: float | None = None
+    client_id: str = ""
+    token_life: float | None = None
+    refresh_digest: bytes | None = None
+    rotated_from: bytes | None = None
+    rotated_at: float | None = None
+    expires_at: float | None = None
+    used_at: float | None = None
 
 
 class Setting(Record, frozen=True, kw_only=True):
@@ -81,14 +106,23 @@ class Setting(Record, frozen=True, kw_only=True):
 
 class EventType(StrEnum):
     REQUESTED = "requested"
+    MINTED = "minted"
     APPROVED = "approved"
     DENIED = "denied"
     LOCKED = "locked"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
     REDEEMED = "redeemed"
+    REISSUED = "reissued"
+    REFRESHED = "refreshed"
+    REUSE_DETECTED = "reuse_detected"
     RENAMED = "renamed"
     NARROWED = "narrowed"
     REVOKED = "revoked"
+    HELD = "held"
+    REOPENED = "reopened"
+    WINDOW_OPENED = "window_opened"
+    WINDOW_CLOSED = "window_closed"
 
 
 class AuditEvent(Struct, frozen=True, kw_only=True):
@@ -110,4 +144,5 @@ class AuditEvent(Struct, frozen=True, kw_only=True):
     epoch: int = 0
     permissions: Permissions | None = None
     reason: str | None = None
+    expires_at: float | None = None
     purge_at: float | None = None

@@ -31,11 +31,15 @@ OUTCOMES: dict[State, type[WireError]] = {
 
 
 def state_at(request: PairingRequest, now: float) -> State:
-    """The state of a request at a time: a live one that is out of its time has expired."""
-    in_time = request.created_at - MAX_CLOCK_SKEW <= now < request.expires_at
-    if in_time or request.state not in LIVE:
+    """The state of a request at a time: one out of its time has expired, one whose device has gone is withdrawn."""
+    if request.state not in LIVE:
         return request.state
-    return TRANSITIONS[request.state, Event.EXPIRE]
+    if not request.created_at - MAX_CLOCK_SKEW <= now < request.expires_at:
+        return TRANSITIONS[request.state, Event.EXPIRE]
+    gone = request.present_until is not None and request.present_until <= now
+    if gone and request.state is State.PENDING:  # a prompt vanishes with the device that waited for it
+        return TRANSITIONS[request.state, Event.CANCEL]
+    return request.state
 
 
 def advance(request: PairingRequest, now: float, *events: Event, **changes: Any) -> PairingRequest | None:
@@ -43,7 +47,15 @@ def advance(request: PairingRequest, now: float, *events: Event, **changes: Any)
     state: State | None = state_at(request, now)
     for event in events:
         state = state and TRANSITIONS.get((state, event))
-    return None if state is None else request.evolve(state=state, **changes)
+    if state is None:
+        return None
+    return request.evolve(state=state, ended_at=None if state in LIVE else now, **changes)
+
+
+def settled(request: PairingRequest, now: float) -> PairingRequest | None:
+    """The request as time alone has ended it, to be written down; None when it has not."""
+    state = state_at(request, now)
+    return None if state is request.state else request.evolve(state=state, ended_at=now)
 
 
 def decide(request: PairingRequest, event: Event, now: float, by: str, **changes: Any) -> PairingRequest:
@@ -75,6 +87,19 @@ def attempts_left(request: PairingRequest) -> int:
 def count_guess(request: PairingRequest) -> PairingRequest | None:
     """The request with one more guess counted, to be written before the guess is looked at; None when used up."""
     return request.evolve(guesses=request.guesses + 1) if attempts_left(request) else None
+
+
+def grant(
+    request: PairingRequest, wanted: Permissions | None, *, default: Permissions, held: Permissions
+) -> Permissions:
+    """What approving grants: what was asked for, else the default, unless less is wanted.
+
+    Raises InvalidPermissions for more than was asked for, or more than whoever approves holds.
+    """
+    granted = grantable(request, default)
+    if wanted is not None:
+        granted = wanted if request.requested is None else request.requested.narrow(wanted)
+    return held.narrow(granted)
 
 
 def grantable(request: PairingRequest, default: Permissions) -> Permissions:

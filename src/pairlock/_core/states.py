@@ -29,6 +29,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.PENDING, Event.CANCEL): State.CANCELLED,
     (State.PENDING, Event.EXPIRE): State.EXPIRED,
     (State.APPROVED, Event.REDEEM): State.REDEEMED,
+    (State.APPROVED, Event.LOCK): State.LOCKED,
     (State.APPROVED, Event.CANCEL): State.CANCELLED,
     (State.APPROVED, Event.EXPIRE): State.EXPIRED,
 }

@@ -1,13 +1,16 @@
 """How an answer or an error is rendered, for HTTP and for a WebSocket handshake."""
 
 import logging
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import Message, Scope, Send
 
+from pairlock._core.wire import token_answer
 from pairlock.errors import (
+    InvalidClient,
     InvalidRequest,
     InvalidToken,
     MissingToken,
@@ -19,11 +22,14 @@ from pairlock.errors import (
     WireError,
     wire_errors,
 )
+from pairlock.services.tokens import Redeemed, Tokens
 
 logger = logging.getLogger("pairlock")
 
+MAX_RENDERED = 256  # strangers choose the host in a resource
 POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 CHALLENGED = (MissingToken, InvalidToken, NotPermitted, InvalidRequest)
+BASIC = 'Basic realm="pairlock"'  # RFC 6749 §5.2
 
 NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -35,12 +41,33 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
     return Response(content, status, {**NO_STORE, **(headers or {})}, kind)
 
 
-def refusal(error: WireError) -> Response:
-    """An error as an answer; with the challenge of RFC 6750 §3 where a token was the matter."""
+def token_response(redeemed: Redeemed, tokens: Tokens, server: dict[str, Any]) -> Response:
+    """The token answer, the same for all methods."""
+    token, life = tokens.access(redeemed.device, redeemed.permissions)
+    return answer(
+        token_answer(
+            redeemed.device,
+            token,
+            life,
+            permissions=redeemed.permissions,
+            server=server,
+            refresh_token=redeemed.refresh_token,
+            message=redeemed.message,
+        )
+    )
+
+
+def refusal(error: WireError, *, resource: str | None = None, bearer: bool = True) -> Response:
+    """An error as an answer; with the challenge of RFC 6750 §3 where a `bearer` token may have been the matter.
+
+    `resource` is where the metadata of what was asked for stands (RFC 9728 §5.1).
+    """
     headers = {}
-    if isinstance(error, CHALLENGED):
-        headers["www-authenticate"] = _challenge(error)
-    if isinstance(error, TemporarilyUnavailable):
+    if bearer and isinstance(error, CHALLENGED):
+        headers["www-authenticate"] = _challenge(error, resource)
+    if isinstance(error, InvalidClient):
+        headers["www-authenticate"] = BASIC
+    if "retry_after" in error.details or isinstance(error, TemporarilyUnavailable):
         headers["retry-after"] = str(error.details.get("retry_after", 1))
     return answer(error.body(), error.status, headers)
 
@@ -55,28 +82,33 @@ def wire_error(error: PairlockError) -> WireError:
     return TemporarilyUnavailable(retry_after=5) if isinstance(error, StoreError) else ServerError()
 
 
-def _challenge(error: WireError) -> str:
-    # Only fixed text stands between the quotes, so no quoting can go wrong (RFC 6750 §3).
-    if isinstance(error, MissingToken):  # no credentials at all: no error code, RFC 6750 §3.1
-        return 'Bearer realm="pairlock"'
-    return f'Bearer realm="pairlock", error="{error.code}", error_description="{error.description}"'
+def _challenge(error: WireError, resource: str | None) -> str:
+    # Only fixed text, and an address that was checked, stand between the quotes: no quoting can go wrong (RFC 6750 §3).
+    said = ['Bearer realm="pairlock"']
+    if not isinstance(error, MissingToken):  # no credentials at all: no error code, RFC 6750 §3.1
+        said += [f'error="{error.code}"', f'error_description="{error.description}"']
+    if resource is not None:
+        said.append(f'resource_metadata="{resource}"')
+    return ", ".join(said)
 
 
 Rendered = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
-def _render(error: WireError) -> Rendered:
-    response = refusal(error)
+def _render(error: WireError, resource: str | None = None) -> Rendered:
+    response = refusal(error, resource=resource)
     return response.status_code, response.raw_headers, bytes(response.body)
 
 
-# A refusal shall cost no more than an acceptance: what says nothing of its own is rendered once.
-_RENDERED = {code: _render(error()) for code, error in wire_errors().items()}
+@lru_cache(MAX_RENDERED)
+def _rendered(code: str, resource: str | None) -> Rendered:
+    """A refusal shall cost no more than an acceptance: what says nothing of its own is rendered once."""
+    return _render(wire_errors()[code](), resource)
 
 
-async def refuse(error: WireError, scope: Scope, send: Send) -> None:
+async def refuse(error: WireError, scope: Scope, send: Send, *, resource: str | None = None) -> None:
     """Send an error instead of what was asked for; a WebSocket is refused before it is accepted."""
-    status, headers, body = _render(error) if error.details else _RENDERED[error.code]
+    status, headers, body = _render(error, resource) if error.details else _rendered(error.code, resource)
     if scope["type"] == "http":
         kind = "http.response"
     elif "websocket.http.response" in scope.get("extensions", {}):

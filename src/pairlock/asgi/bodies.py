@@ -1,4 +1,4 @@
-"""How a request's body is read: bounded, JSON only, strictly decoded."""
+"""How a JSON body is read: bounded, strictly decoded."""
 
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ async def decode(request: Request, kind: type[B], *, optional: bool = False) -> 
 
     Raises BodyTooLarge, UnsupportedMediaType, InvalidRequest.
     """
-    raw = await _read(request)
+    raw = await read_body(request)
     if optional and not raw:
         return msgspec.convert({}, kind)
     # A page of another site cannot send this type without asking first (CORS).
@@ -32,7 +32,8 @@ async def decode(request: Request, kind: type[B], *, optional: bool = False) -> 
         raise InvalidRequest(detail=str(error)) from None
 
 
-async def _read(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
+    """All of it. Raises BodyTooLarge, InvalidRequest."""
     body = bytearray()
     try:
         async for chunk in request.stream():

@@ -4,7 +4,7 @@ import hmac
 import inspect
 import logging
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from typing import Protocol
 
 from starlette.datastructures import Headers
@@ -23,14 +23,31 @@ FOREIGN = ("cross-site", "same-site")  # a sibling domain is not this site
 MIN_OPERATOR_TOKEN = 16
 
 
-class SameSite:
-    """ASGI middleware that refuses calls which a page of another site makes with a visitor's browser."""
+PAGE = 100  # entries of a list
 
-    def __init__(self, app: ASGIApp) -> None:
+# For what any page may call or read: no cookie counts there, and everything that does is in the call (RFC 9700 §2.6).
+CORS = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "GET, POST",
+    "access-control-allow-headers": "authorization, content-type",
+    "access-control-max-age": "600",
+}
+
+
+class SameSite:
+    """ASGI middleware that refuses calls which a page of another site makes with a visitor's browser.
+
+    `shared` are the paths that any page may call.
+    """
+
+    def __init__(self, app: ASGIApp, shared: Collection[str] = ()) -> None:
         self.app = app
+        self.shared = frozenset(shared)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _is_foreign(scope["method"], Headers(scope=scope)):
+        if scope["type"] != "http" or scope["path"].removeprefix(scope.get("root_path", "")) in self.shared:
+            await self.app(scope, receive, send)
+        elif _is_foreign(scope["method"], Headers(scope=scope)):
             await refuse(CrossSite(), scope, send)
         else:
             await self.app(scope, receive, send)
@@ -82,6 +99,14 @@ async def require_operator(request: Request, hook: OperatorHook | None) -> Opera
             logger.warning("the operator hook must return an Operator or None, not %s", type(operator).__name__)
         raise OperatorRequired
     return operator
+
+
+def page_limit(request: Request) -> int:
+    """How long a page of a list shall be. Raises InvalidRequest."""
+    limit = request.query_params.get("limit", str(PAGE))
+    if not re.fullmatch("[0-9]{1,3}", limit) or not 1 <= int(limit) <= PAGE:
+        raise InvalidRequest(detail=f"limit must be a number from 1 to {PAGE}")
+    return int(limit)
 
 
 def request_secret(request: Request) -> str:

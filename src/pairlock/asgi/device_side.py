@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pairlock._core.permissions import Permissions
+from pairlock._core.polls import INTERVAL
 from pairlock._core.wire import (
     NoBody,
     PinBody,
@@ -13,15 +14,16 @@ from pairlock._core.wire import (
     device_answer,
     started_answer,
     state_answer,
-    token_answer,
 )
-from pairlock.asgi.answers import answer
+from pairlock.asgi.answers import answer, token_response
 from pairlock.asgi.bodies import decode
+from pairlock.asgi.callers import Callers
 from pairlock.asgi.calls import request_secret
 from pairlock.asgi.credentials import credentials
 from pairlock.services.devices import Devices
-from pairlock.services.pairing import INTERVAL, Pairing, Redeemed, origin_of
+from pairlock.services.pairing import Pairing
 from pairlock.services.runtime import Runtime
+from pairlock.services.tokens import Tokens
 from pairlock.services.verifier import Verifier
 
 LONGEST_WAIT = 30  # seconds
@@ -30,17 +32,26 @@ LONGEST_WAIT = 30  # seconds
 class DeviceSide:
     """What a device may call; every call proves itself by a secret of its own."""
 
-    def __init__(self, runtime: Runtime, pairing: Pairing, devices: Devices, verifier: Verifier) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        pairing: Pairing,
+        tokens: Tokens,
+        devices: Devices,
+        verifier: Verifier,
+        callers: Callers,
+    ) -> None:
         self.runtime = runtime
         self.pairing = pairing
+        self.tokens = tokens
         self.devices = devices
         self.verifier = verifier
+        self.callers = callers
 
     async def start(self, request: Request) -> Response:
         body = await decode(request, StartBody)
         wanted = None if body.permissions is None else Permissions.parse(body.permissions)
-        address = request.client.host if request.client else ""
-        origin = origin_of(address, request.headers.get("user-agent", ""), body.hint)
+        origin = self.callers.origin(request, body.hint)
         started = await self.pairing.start(body.name, permissions=wanted, origin=origin)
         settings, now = self.runtime.settings, self.runtime.clock()
         return answer(
@@ -50,7 +61,9 @@ class DeviceSide:
 
     async def submit_pin(self, request: Request) -> Response:
         secret, body = request_secret(request), await decode(request, PinBody)
-        return await self._token(await self.pairing.submit_pin(request.path_params["id"], secret, body.pin))
+        origin = self.callers.origin(request)
+        redeemed = await self.pairing.submit_pin(request.path_params["id"], secret, body.pin, origin=origin)
+        return token_response(redeemed, self.tokens, self.runtime.server)
 
     async def poll(self, request: Request) -> Response:
         seconds = _preferred_wait(request)
@@ -60,7 +73,8 @@ class DeviceSide:
 
     async def redeem(self, request: Request) -> Response:
         secret, _ = request_secret(request), await decode(request, NoBody, optional=True)
-        return await self._token(await self.pairing.redeem(request.path_params["id"], secret))
+        redeemed = await self.pairing.redeem(request.path_params["id"], secret)
+        return token_response(redeemed, self.tokens, self.runtime.server)
 
     async def cancel(self, request: Request) -> Response:
         await self.pairing.cancel(request.path_params["id"], request_secret(request))
@@ -75,10 +89,6 @@ class DeviceSide:
         grant = await self.verifier.admit(credentials(request.scope))
         await self.devices.revoke(grant.device_id, by=f"device:{grant.device_id}")
         return answer(None, 204)
-
-    async def _token(self, redeemed: Redeemed) -> Response:
-        token, life = self.devices.token(redeemed.device)
-        return answer(token_answer(redeemed.device, token, life, server=self.runtime.server, message=redeemed.message))
 
 
 def _preferred_wait(request: Request) -> int:

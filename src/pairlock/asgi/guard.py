@@ -68,7 +68,8 @@ class Guard:
 
     `public` lists patterns that anybody may reach; `address` tells the address of a request where that is
     not its path; `origins` lists further web origins, such as "https://app.example", whose pages may open
-    WebSockets here. Raises ConfigurationError when a pattern or an origin is malformed.
+    WebSockets here; `metadata_of` tells where the metadata of what is guarded stands (RFC 9728).
+    Raises ConfigurationError when a pattern or an origin is malformed.
     """
 
     def __init__(
@@ -79,8 +80,10 @@ class Guard:
         public: Iterable[str] = (),
         address: Callable[[Scope], str] | None = None,
         origins: Iterable[str] = (),
+        metadata_of: Callable[[Scope], str | None] | None = None,
     ) -> None:
         self.app = app
+        self.metadata_of = metadata_of
         self.verifier = verifier
         self.runtime = verifier.runtime
         self.clock = verifier.runtime.clock
@@ -148,7 +151,8 @@ class Guard:
         except PairlockError as error:
             refused = self._unless_public(scope, error)
         if refused is not None:
-            await refuse(wire_error(refused), scope, send)
+            resource = None if self.metadata_of is None else self.metadata_of(scope)
+            await refuse(wire_error(refused), scope, send, resource=resource)
             return None
         scope.setdefault("user", ANONYMOUS)
         scope.setdefault("auth", ANONYMOUS)

@@ -1,6 +1,5 @@
 """Endpoints for operators: decide about requests; list, change and revoke devices."""
 
-import re
 from collections.abc import Sequence
 
 from msgspec import UNSET
@@ -9,50 +8,64 @@ from starlette.responses import Response
 
 from pairlock._core.permissions import Permissions
 from pairlock._core.records import PairingRequest, Record
-from pairlock._core.wire import ApproveBody, DenyBody, DeviceBody, device_answer, pending_answer
+from pairlock._core.sources import nearness
+from pairlock._core.wire import ApproveBody, DenyBody, DeviceBody, UserCodeBody, device_answer, pending_answer
 from pairlock.asgi.answers import answer
 from pairlock.asgi.bodies import decode
-from pairlock.asgi.calls import OperatorHook, require_operator
+from pairlock.asgi.callers import Callers
+from pairlock.asgi.calls import OperatorHook, page_limit, require_operator
 from pairlock.errors import InvalidRequest
+from pairlock.services.deciding import Deciding
 from pairlock.services.devices import Devices
-from pairlock.services.pairing import Pairing
 from pairlock.services.runtime import Runtime
-
-PAGE = 100
 
 
 class OperatorSide:
     """What an operator may call; who that is, the host's own authentication says."""
 
-    def __init__(self, runtime: Runtime, pairing: Pairing, devices: Devices, hook: OperatorHook | None) -> None:
+    def __init__(
+        self, runtime: Runtime, deciding: Deciding, devices: Devices, callers: Callers, hook: OperatorHook | None
+    ) -> None:
         self.runtime = runtime
-        self.pairing = pairing
+        self.deciding = deciding
         self.devices = devices
+        self.callers = callers
         self.hook = hook
 
     async def requests(self, request: Request) -> Response:
         await require_operator(request, self.hook)
-        before, limit = _page(request)
-        pending = await self.pairing.pending(before=before, limit=limit)
-        return answer({"requests": [self._shown(each) for each in pending], "next": _next(pending, limit)})
+        before, limit = request.query_params.get("before"), page_limit(request)
+        pending = await self.deciding.pending(before=before, limit=limit)
+        return answer({"requests": [self._shown(request, each) for each in pending], "next": _next(pending, limit)})
+
+    async def look_up(self, request: Request) -> Response:
+        operator = await require_operator(request, self.hook)
+        body = await decode(request, UserCodeBody)
+        found = await self.deciding.look_up(body.user_code, by=operator, origin=self.callers.origin(request))
+        return answer(self._shown(request, found))
 
     async def approve(self, request: Request) -> Response:
         operator = await require_operator(request, self.hook)
         body = await decode(request, ApproveBody, optional=True)
         granted = None if body.permissions is None else Permissions.parse(body.permissions)
-        approved = await self.pairing.approve(
-            request.path_params["id"], permissions=granted, message=body.message, by=operator
+        approved = await self.deciding.approve(
+            request.path_params["id"],
+            permissions=granted,
+            message=body.message,
+            by=operator,
+            origin=self.callers.origin(request),
         )
-        return answer(self._shown(approved))
+        return answer(self._shown(request, approved))
 
     async def deny(self, request: Request) -> Response:
         operator = await require_operator(request, self.hook)
         body = await decode(request, DenyBody, optional=True)
-        return answer(self._shown(await self.pairing.deny(request.path_params["id"], reason=body.reason, by=operator)))
+        denied = await self.deciding.deny(request.path_params["id"], reason=body.reason, by=operator)
+        return answer(self._shown(request, denied))
 
     async def list(self, request: Request) -> Response:
         await require_operator(request, self.hook)
-        before, limit = _page(request)
+        before, limit = request.query_params.get("before"), page_limit(request)
         devices = await self.devices.list(before=before, limit=limit)
         return answer({"devices": [device_answer(device) for device in devices], "next": _next(devices, limit)})
 
@@ -78,17 +91,15 @@ class OperatorSide:
         operator = await require_operator(request, self.hook)
         return answer({"revoked": await self.devices.revoke_all(by=operator.actor)})
 
-    def _shown(self, request: PairingRequest) -> dict[str, object]:
-        default, now = self.runtime.settings.default_permissions, self.runtime.clock()
-        return pending_answer(request, self.pairing.pin(request), default, now)
-
-
-def _page(request: Request) -> tuple[str | None, int]:
-    """Where a page of a list starts and how long it is. Raises InvalidRequest."""
-    limit = request.query_params.get("limit", str(PAGE))
-    if not re.fullmatch("[0-9]{1,3}", limit) or not 1 <= int(limit) <= PAGE:
-        raise InvalidRequest(detail=f"limit must be a number from 1 to {PAGE}")
-    return request.query_params.get("before"), int(limit)
+    def _shown(self, request: Request, shown: PairingRequest) -> dict[str, object]:
+        return pending_answer(
+            shown,
+            default=self.runtime.settings.default_permissions,
+            network=nearness(shown.origin.address, self.callers.address(request)),
+            now=self.runtime.clock(),
+            pin=self.deciding.pin(shown),
+            confirmation_pin=self.deciding.confirmation_pin(shown),
+        )
 
 
 def _next(page: Sequence[Record], limit: int) -> str | None:

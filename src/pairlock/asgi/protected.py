@@ -1,7 +1,9 @@
 """`protect`: an app, its guard and the pairing sub-app as one ASGI app."""
 
+from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pairlock.asgi.well_known import RESOURCE, WellKnown
 from pairlock.errors import PairlockError
 from pairlock.services.runtime import Runtime
 
@@ -11,10 +13,14 @@ SHUT_DOWN = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 class Protected:
     """Serves the pairing sub-app below `at` and everything else through the guard; starts and stops with its host."""
 
-    def __init__(self, guarded: ASGIApp, *, app: ASGIApp, pairing: ASGIApp, at: str, runtime: Runtime) -> None:
+    def __init__(
+        self, guarded: ASGIApp, *, app: ASGIApp, pairing: ASGIApp, well_known: WellKnown, at: str, runtime: Runtime
+    ) -> None:
         self.guarded = guarded
         self.app = app
         self.pairing = pairing
+        self.well_known = Router(well_known.routes())
+        self.documents = (well_known.server_path, RESOURCE)
         self.at = at
         self.runtime = runtime
 
@@ -22,9 +28,12 @@ class Protected:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
-        root = scope.get("root_path", "") + self.at
+        outer = scope.get("root_path", "")
+        root = outer + self.at
         if scope["path"] == root or scope["path"].startswith(root + "/"):
             await self.pairing({**scope, "root_path": root}, receive, send)
+        elif scope["type"] == "http" and scope["path"].removeprefix(outer).startswith(self.documents):
+            await self.well_known(scope, receive, send)
         else:
             await self.guarded(scope, receive, send)
 

@@ -1,15 +1,16 @@
 """Devices that have paired: what operators and the devices themselves may do with them."""
 
+from contextlib import suppress
+
+from pairlock._core.devices import is_paired, revoked
+from pairlock._core.events import device_event
 from pairlock._core.names import clean_name
 from pairlock._core.operators import APP
 from pairlock._core.permissions import Permissions
-from pairlock._core.records import AuditEvent, Device, EventType
-from pairlock._core.tokens import Claims
+from pairlock._core.records import Device, EventType
 from pairlock.errors import NotFound
 from pairlock.services.runtime import Runtime
 from pairlock.stores.contract import Log, Swap
-
-AUDIT_KEPT = 90 * 86400  # seconds
 
 
 class Devices:
@@ -24,10 +25,10 @@ class Devices:
         return await store.list_devices(before=before, limit=limit)
 
     async def find(self, device_id: str) -> Device:
-        """A paired device. Raises NotFound when there is none with this id, or it was revoked."""
+        """A paired device. Raises NotFound when there is none with this id, or it counts no more."""
         store = await self._runtime.ready()
         device = await store.find(Device, device_id)
-        if device is None or device.revoked_at is not None:
+        if device is None or not is_paired(device, self._runtime.clock()):
             raise NotFound
         return device
 
@@ -54,11 +55,11 @@ class Devices:
             changed, events = device, []
             if cleaned is not None:
                 changed = device.evolve(name=cleaned)
-                events.append(_event(EventType.RENAMED, changed, now, by))
+                events.append(device_event(EventType.RENAMED, changed, now, by))
             if permissions is not None:
                 narrowed = device.permissions.narrow(permissions)
                 changed = device.evolve(name=changed.name, permissions=narrowed, epoch=device.epoch + 1)
-                events.append(_event(EventType.NARROWED, changed, now, by))
+                events.append(device_event(EventType.NARROWED, changed, now, by))
             if events:
                 await self._runtime.commit(Swap(changed), *map(Log, events))
             return changed
@@ -68,47 +69,31 @@ class Devices:
     async def revoke(self, device_id: str, *, by: str = APP.actor) -> Device:
         """Shut a device out: refused here once this returns, by every other process within a second.
 
-        Raises NotFound when it is not paired (any more).
+        Raises NotFound when it is not paired any more.
         """
 
         async def attempt() -> Device:
             device = await self.find(device_id)
             now = self._runtime.clock()
-            revoked = device.evolve(revoked_at=now, epoch=device.epoch + 1, purge_at=now + AUDIT_KEPT)
-            await self._runtime.commit(Swap(revoked), Log(_event(EventType.REVOKED, revoked, now, by)))
-            return revoked
+            gone = revoked(device, now)
+            await self._runtime.commit(Swap(gone), Log(device_event(EventType.REVOKED, gone, now, by)))
+            return gone
 
         return await self._runtime.settle(attempt)
 
     async def revoke_all(self, *, by: str = APP.actor) -> int:
         """Shut every device out; how many there were."""
         count = 0
-        while page := await self.list():
-            for device in page:
-                try:
-                    await self.revoke(device.id, by=by)
-                    count += 1
-                except NotFound:  # somebody else was faster
-                    continue
+        while found := await self._revoke_each(by):  # until none has paired meanwhile
+            count += found
         return count
 
-    def token(self, device: Device) -> tuple[str, int]:
-        """A fresh capability token of a device, and its life in seconds."""
-        now, life = int(self._runtime.clock()), int(self._runtime.settings.token_life)
-        read, write = device.permissions.read, device.permissions.write
-        claims = Claims(device.id, device.name, device.epoch, read, write, now, now + life)
-        return self._runtime.signer.sign(claims), life
-
-
-def _event(type: EventType, device: Device, now: float, by: str) -> AuditEvent:
-    return AuditEvent(
-        type=type,
-        at=now,
-        by=by,
-        method=device.method,
-        name=device.name,
-        device_id=device.id,
-        epoch=device.epoch,
-        permissions=device.permissions,
-        purge_at=now + AUDIT_KEPT,
-    )
+    async def _revoke_each(self, by: str) -> int:
+        count, before = 0, None
+        while page := await self.list(before=before):
+            before = page[-1].id
+            for device in page:
+                with suppress(NotFound):  # somebody else was faster
+                    await self.revoke(device.id, by=by)
+                    count += 1
+        return count

@@ -1,39 +1,29 @@
-"""Pairing requests, from asking to redeemed: each step reads, decides by the rules of the core, and commits."""
+"""Pairing by PIN, from asking to redeemed: the device asks, the service shows a PIN, the device types it."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from functools import partial
+from contextlib import asynccontextmanager, suppress
 
 from msgspec import Struct
 
-from pairlock._core.codes import ID_RANDOM_BYTES, digest_secret, encode_secret, is_same, is_secret, make_id
-from pairlock._core.methods import METHODS, PIN
-from pairlock._core.names import clean_name, clean_text
-from pairlock._core.operators import APP, Operator
-from pairlock._core.permissions import EVERYTHING, Permissions
-from pairlock._core.records import AuditEvent, Device, EventType, Origin, PairingRequest
-from pairlock._core.requests import advance, attempts_left, count_guess, decide, grantable, outcome, state_at
+from pairlock._core.codes import is_same, is_secret
+from pairlock._core.derived import pin_of
+from pairlock._core.events import request_event
+from pairlock._core.methods import PIN
+from pairlock._core.names import clean_text
+from pairlock._core.permissions import Permissions
+from pairlock._core.polls import INTERVAL, PATIENCE, present
+from pairlock._core.records import EventType, Origin, PairingRequest
+from pairlock._core.requests import advance, attempts_left, count_guess, grantable, outcome, state_at
+from pairlock._core.sources import source_of
 from pairlock._core.states import Event, State
-from pairlock.errors import (
-    AlreadyRedeemed,
-    InvalidPin,
-    InvalidRequest,
-    InvalidToken,
-    Locked,
-    NotFound,
-    PairingDisabled,
-)
-from pairlock.services.devices import AUDIT_KEPT
+from pairlock.errors import AlreadyRedeemed, InvalidPin, InvalidRequest, InvalidToken, Locked
+from pairlock.services.pin_guesses import PinGuesses
+from pairlock.services.requesting import Requesting
 from pairlock.services.runtime import Runtime
-from pairlock.stores.contract import Add, Log, Swap
-
-SECRET_BYTES = 32
-UNKNOWN = Origin()
-INTERVAL = 5  # seconds between polls, RFC 8628 §3.2
-MOST_WAITING = 1000  # requests that a new listener is told of
-KEPT_AFTER = INTERVAL + 10  # seconds for which a poll can still be told how it ended
+from pairlock.services.tokens import Redeemed, Tokens, new_device_id
+from pairlock.services.windows import Windows
+from pairlock.stores.contract import Log, Swap
 
 
 class Started(Struct, frozen=True):
@@ -46,57 +36,43 @@ class Started(Struct, frozen=True):
         return f"<Started {self.request.id}>"
 
 
-class Redeemed(Struct, frozen=True):
-    """A device that has just paired, and what the operator said to it."""
-
-    device: Device
-    message: str | None
-
-
 class Pairing:
-    """Starts, decides and redeems pairing requests."""
+    """The device's side of pairing by PIN."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(
+        self, runtime: Runtime, requesting: Requesting, tokens: Tokens, windows: Windows, guesses: PinGuesses
+    ) -> None:
         self._runtime = runtime
+        self._requesting = requesting
+        self._tokens = tokens
+        self._windows = windows
+        self._guesses = guesses
 
-    # The device's side
+    async def start(
+        self, name: str, *, permissions: Permissions | None = None, origin: Origin | None = None
+    ) -> Started:
+        """Ask to pair by PIN. Without an `origin` it is the application that asks, and no limit applies.
 
-    async def start(self, name: str, *, permissions: Permissions | None = None, origin: Origin = UNKNOWN) -> Started:
-        """Ask to pair by PIN. Raises InvalidRequest, InvalidPermissions, PairingDisabled."""
-        self._check_enabled()
-        settings = self._runtime.settings
-        if permissions is not None:
-            settings.default_permissions.narrow(permissions)
-        await self._runtime.ready()
-        now, secret = self._runtime.clock(), encode_secret(secrets.token_bytes(SECRET_BYTES))
-        request = PairingRequest(
-            id=make_id(now, secrets.token_bytes(ID_RANDOM_BYTES)),
-            method=PIN.name,
-            state=PIN.initial,
-            name=clean_name(name),
-            created_at=now,
-            expires_at=now + settings.pin_timeout,
-            purge_at=now + settings.pin_timeout + KEPT_AFTER,
-            secret_digest=digest_secret(secret),
-            key_id=self._runtime.keys.newest,
-            requested=permissions,
-            origin=origin,
-        )
-        await self._runtime.commit(Add(request), Log(_event(EventType.REQUESTED, request, now, "device")))
-        return Started(request, secret)
+        Raises InvalidRequest, InvalidPermissions, PairingDisabled, WindowClosed, PinHeld, TooManyRequests, Busy,
+        AccessDenied.
+        """
+        return Started(*await self._requesting.start(PIN, name, permissions=permissions, origin=origin))
 
     async def find(self, request_id: str, secret: str) -> PairingRequest:
         """The request of the device that holds its secret. Raises InvalidToken for everybody else."""
         store = await self._runtime.ready()
         request = await store.find(PairingRequest, request_id)
-        if request is None or not is_secret(secret, request.secret_digest):
+        if request is None or request.method != PIN.name or not is_secret(secret, request.secret_digest):
             raise InvalidToken
         return request
 
     async def wait(self, request_id: str, secret: str, seconds: float) -> PairingRequest:
-        """The request once it is no longer pending, or as it is after that many seconds."""
+        """The request once it is no longer pending, or as it is after that many seconds.
+
+        A device that polls and then stops has its request withdrawn.
+        """
         with self._runtime.waiting_for(request_id) as changed:
-            request = await self.find(request_id, secret)
+            request = await self._seen(request_id, secret, seconds)
             left = min(seconds, request.expires_at - self._runtime.clock())
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
@@ -106,32 +82,37 @@ class Pairing:
                         request = await self.find(request_id, secret)
         return request
 
-    async def submit_pin(self, request_id: str, secret: str, pin: str) -> Redeemed:
+    async def submit_pin(self, request_id: str, secret: str, pin: str, *, origin: Origin | None = None) -> Redeemed:
         """Redeem with the PIN that was typed; it is counted before it is looked at.
 
-        Raises InvalidPin with `attempts_left`, Locked, and the errors of `redeem`.
+        Raises InvalidPin with `attempts_left`, Locked, PinHeld, TooManyRequests, and the errors of `redeem`.
         """
-        self._check_enabled()
+        self._requesting.check_enabled()
         typed = PIN.alphabet.normalise(pin)
         if len(typed) != self._runtime.settings.pin_length:
             raise InvalidRequest(detail=f"the PIN has {self._runtime.settings.pin_length} digits")
-        request = await self._count_guess(request_id, secret)
+        request = await self._live(request_id, secret)
         if request.state is State.APPROVED:
             return await self.redeem(request_id, secret)
-        right = self.pin(request)
-        if right is not None and is_same(typed, right):
-            return await self._redeem(request_id, secret, by_pin=True)
-        if not attempts_left(request):
-            await self._lock(request_id, secret)
-        raise InvalidPin(attempts_left=attempts_left(request))
+        await self._windows.check()
+        async with self._limited(origin):
+            return await self._try_pin(request_id, secret, typed)
 
     async def redeem(self, request_id: str, secret: str) -> Redeemed:
         """The device of an approved request, made in the same write that uses the request up.
 
         Raises what became of the request otherwise: AuthorizationPending, AccessDenied, ExpiredToken, ...
         """
-        self._check_enabled()
-        return await self._redeem(request_id, secret)
+        self._requesting.check_enabled()
+
+        async def attempt() -> Redeemed:
+            request, now = await self.find(request_id, secret), self._runtime.clock()
+            redeemed = advance(request, now, Event.REDEEM, device_id=new_device_id(now))
+            if redeemed is None:
+                raise outcome(request, now) or AlreadyRedeemed
+            return await self._tokens.pair(redeemed, now)
+
+        return await self._runtime.settle(attempt)
 
     async def cancel(self, request_id: str, secret: str) -> None:
         """Withdraw a request; one that has ended stays as it ended. Raises AlreadyRedeemed."""
@@ -140,177 +121,104 @@ class Pairing:
             request, now = await self.find(request_id, secret), self._runtime.clock()
             cancelled = advance(request, now, Event.CANCEL)
             if cancelled is not None:
-                await self._runtime.commit(Swap(cancelled), Log(_event(EventType.CANCELLED, cancelled, now, "device")))
+                event = request_event(EventType.CANCELLED, cancelled, now, "device")
+                await self._runtime.commit(Swap(cancelled), Log(event))
             elif request.state is State.REDEEMED:
                 raise AlreadyRedeemed
 
         await self._runtime.settle(attempt)
 
-    # The operator's side
-
-    async def pending(self, *, before: str | None = None, limit: int = 100) -> list[PairingRequest]:
-        """Requests that wait for a decision, newest first."""
-        store, now = await self._runtime.ready(), self._runtime.clock()
-        found: list[PairingRequest] = []
-        while len(found) < limit and (page := await store.list_requests(live_at=now, before=before, limit=limit)):
-            found += [request for request in page if state_at(request, now) is State.PENDING]
-            before = page[-1].id
-        return found[:limit]
-
-    async def show(self, request_id: str) -> PairingRequest:
-        """Any request, for an operator. Raises NotFound."""
-        store = await self._runtime.ready()
-        request = await store.find(PairingRequest, request_id)
-        if request is None:
-            raise NotFound
-        return request
-
-    def pin(self, request: PairingRequest) -> str | None:
-        """The PIN of a request, for a trusted display; None when its key is gone.
-
-        It is derived, not kept: any process with the keys can show it, and nothing at rest can leak it.
-        """
-        entropy = self._runtime.keys.derive(request.key_id, "pin", request.id)
-        return None if entropy is None else PIN.alphabet.draw(self._runtime.settings.pin_length, entropy)
-
-    async def approve(
-        self,
-        request_id: str,
-        *,
-        permissions: Permissions | None = None,
-        message: str | None = None,
-        by: Operator = APP,
-    ) -> PairingRequest:
-        """Let a device in without its PIN. Grants what it asked for, else the default, unless less is given.
-
-        Raises NotFound, AlreadyDecided, and InvalidPermissions for more than was asked or the operator holds.
-        """
-
-        async def attempt() -> PairingRequest:
-            request, now = await self.show(request_id), self._runtime.clock()
-            granted = grantable(request, self._runtime.settings.default_permissions)
-            if permissions is not None:
-                bound = EVERYTHING if request.requested is None else request.requested
-                granted = bound.narrow(permissions)
-            by.permissions.narrow(granted)
-            approved = decide(request, Event.APPROVE, now, by.actor, granted=granted, message=_said(message))
-            await self._runtime.commit(Swap(approved), Log(_event(EventType.APPROVED, approved, now, by.actor)))
-            return approved
-
-        return await self._runtime.settle(attempt)
-
-    async def deny(self, request_id: str, *, reason: str | None = None, by: Operator = APP) -> PairingRequest:
-        """Refuse a device; it is told the reason. Raises NotFound, AlreadyDecided."""
-
-        async def attempt() -> PairingRequest:
-            request, now = await self.show(request_id), self._runtime.clock()
-            denied = decide(request, Event.DENY, now, by.actor, reason=_said(reason))
-            await self._runtime.commit(Swap(denied), Log(_event(EventType.DENIED, denied, now, by.actor)))
-            return denied
-
-        return await self._runtime.settle(attempt)
-
-    async def arriving(self) -> AsyncIterator[PairingRequest]:
-        """Requests as they are made, in any process; those that wait already come first."""
-        with self._runtime.listening() as events:
-            waiting = await self._runtime.persist(partial(self.pending, limit=MOST_WAITING))
-            for request in reversed(waiting):
-                yield request
-            seen = {request.id for request in waiting}
-            while True:
-                event = await events.get()
-                if event.type is EventType.REQUESTED and event.request_id not in seen:
-                    with suppress(NotFound):
-                        yield await self._runtime.persist(partial(self.show, event.request_id or ""))
-
     # Steps
 
-    def _check_enabled(self) -> None:
-        if not self._runtime.settings.enabled:
-            raise PairingDisabled
+    async def _seen(self, request_id: str, secret: str, seconds: float) -> PairingRequest:
+        """The request, once it is written down that its device will be there for so long."""
 
-    async def _count_guess(self, request_id: str, secret: str) -> PairingRequest:
-        """The request with this guess counted in it; one approved by hand needs no guess."""
-
-        async def attempt() -> PairingRequest | None:
-            request = await self.find(request_id, secret)
-            error = outcome(request, self._runtime.clock())
-            if error is None:
+        async def attempt() -> PairingRequest:
+            request, now = await self.find(request_id, secret), self._runtime.clock()
+            if state_at(request, now) is not State.PENDING:
                 return request
-            if state_at(request, self._runtime.clock()) is not State.PENDING:
-                raise error
-            counted = count_guess(request)
-            if counted is not None:
-                await self._runtime.commit(Swap(counted))
-            return counted
+            seen = present(request, now + seconds + INTERVAL + PATIENCE)
+            if seen is not None:
+                await self._runtime.commit(Swap(seen))
+            return seen or request
 
-        counted = await self._runtime.settle(attempt)
+        return await self._runtime.settle(attempt)
+
+    async def _live(self, request_id: str, secret: str) -> PairingRequest:
+        """The request while its PIN may be typed, or it was approved by hand. Raises what became of it otherwise."""
+        request, now = await self.find(request_id, secret), self._runtime.clock()
+        error = outcome(request, now)
+        if error is not None and state_at(request, now) is not State.PENDING:
+            raise error
+        return request
+
+    @asynccontextmanager
+    async def _limited(self, origin: Origin | None) -> AsyncIterator[None]:
+        """One PIN from this source, counted before it is looked at; taken back when it was right."""
+        if origin is None:
+            yield
+            return
+        counter = "pins", self._runtime.settings.limits.wrong_pins, source_of(origin.address)
+        await self._runtime.limiter.hit(*counter)
+        yield
+        await self._runtime.limiter.take_back(*counter)
+
+    async def _try_pin(self, request_id: str, secret: str, typed: str) -> Redeemed:
+        request, counted_at = await self._count_guess(request_id, secret)
+        if request.state is State.APPROVED:  # meanwhile
+            return await self.redeem(request_id, secret)
+        right = pin_of(self._runtime.keys, request, self._runtime.settings.pin_length)
+        if right is not None and is_same(typed, right):
+            return await self._redeem_by_pin(request_id, secret, counted_at)
+        await self._guesses.hold_if_used_up(counted_at)
+        if not attempts_left(request):
+            await self._lock(request_id, secret)
+        raise InvalidPin(attempts_left=attempts_left(request))
+
+    async def _count_guess(self, request_id: str, secret: str) -> tuple[PairingRequest, float]:
+        """The request with this guess counted in it, and in those of all requests; and when that was."""
+
+        async def attempt() -> tuple[PairingRequest | None, float]:
+            request, now = await self._live(request_id, secret), self._runtime.clock()
+            counted = request if request.state is State.APPROVED else count_guess(request)
+            if counted is not None and counted is not request:
+                await self._runtime.commit(Swap(counted), await self._guesses.counted(now))
+            return counted, now
+
+        async with self._runtime.turn:
+            counted, now = await self._runtime.settle(attempt)
         if counted is None:
             await self._lock(request_id, secret)
             raise Locked
-        return counted
+        return counted, now
 
     async def _lock(self, request_id: str, secret: str) -> None:
         async def attempt() -> None:
             request, now = await self.find(request_id, secret), self._runtime.clock()
             locked = advance(request, now, Event.LOCK)
             if locked is not None:
-                await self._runtime.commit(Swap(locked), Log(_event(EventType.LOCKED, locked, now, "pin")))
+                await self._runtime.commit(Swap(locked), Log(request_event(EventType.LOCKED, locked, now, PIN.name)))
 
         await self._runtime.settle(attempt)
 
-    async def _redeem(self, request_id: str, secret: str, *, by_pin: bool = False) -> Redeemed:
+    async def _redeem_by_pin(self, request_id: str, secret: str, counted_at: float) -> Redeemed:
         async def attempt() -> Redeemed:
             request, now = await self.find(request_id, secret), self._runtime.clock()
-            device_id = make_id(now, secrets.token_bytes(ID_RANDOM_BYTES))
+            device_id, acquitted = new_device_id(now), await self._guesses.acquitted(counted_at)
             redeemed = advance(request, now, Event.REDEEM, device_id=device_id)
-            if redeemed is None and by_pin:
+            if redeemed is None:
                 default = self._runtime.settings.default_permissions
                 granted = default.narrow(grantable(request, default))  # the setting may have changed since
-                decision = {"granted": granted, "decided_by": "pin", "decided_at": now}
+                decision = {"granted": granted, "decided_by": PIN.name, "decided_at": now}
                 redeemed = advance(request, now, Event.APPROVE, Event.REDEEM, device_id=device_id, **decision)
             if redeemed is None:
                 raise outcome(request, now) or AlreadyRedeemed
-            device, event = _device(redeemed, now), _event(EventType.REDEEMED, redeemed, now, f"device:{device_id}")
-            await self._runtime.commit(Swap(redeemed), Add(device), Log(event))
-            return Redeemed(device, redeemed.message)
+            return await self._tokens.pair(redeemed, now, acquitted)
 
-        return await self._runtime.settle(attempt)
+        async with self._runtime.turn:
+            return await self._runtime.settle(attempt)
 
 
 def origin_of(address: str, user_agent: str = "", hint: str = "") -> Origin:
     """Where a call came from, cleaned for showing."""
     return Origin(clean_text(address), clean_text(user_agent), clean_text(hint))
-
-
-def _said(text: str | None) -> str | None:
-    return text and clean_text(text)
-
-
-def _device(request: PairingRequest, now: float) -> Device:
-    return Device(
-        id=request.device_id or "",
-        name=request.name,
-        method=request.method,
-        permissions=request.granted or Permissions(),
-        created_at=now,
-        request_id=request.id,
-        approved_by=request.decided_by or "",
-        origin=request.origin,
-    )
-
-
-def _event(type: EventType, request: PairingRequest, now: float, by: str) -> AuditEvent:
-    return AuditEvent(
-        type=type,
-        at=now,
-        by=by,
-        method=METHODS[request.method].name,
-        name=request.name,
-        request_id=request.id,
-        device_id=request.device_id,
-        origin=request.origin,
-        permissions=request.granted,
-        reason=request.reason,
-        purge_at=now + AUDIT_KEPT,
-    )

@@ -16,12 +16,14 @@ from pairlock._core.records import AuditEvent, Setting
 from pairlock._core.standings import Standing, Standings
 from pairlock._core.tokens import TokenSigner
 from pairlock.errors import ConfigurationError, StoreError, TemporarilyUnavailable
+from pairlock.services.limiter import Limiter
 from pairlock.settings import Settings
 from pairlock.stores.contract import Add, Batch, Conflict, Log, Store, Write
 
 T = TypeVar("T")
 
 logger = logging.getLogger("pairlock")
+audit = logging.getLogger("pairlock.audit")
 
 ATTEMPTS = 32  # each lost race means that somebody else's write succeeded
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts to reach the feed again
@@ -43,10 +45,12 @@ class Runtime:
         self.standings = Standings(self._cut)
         self.grants: OrderedDict[bytes, Grant] = OrderedDict()  # what was verified since the start, by token
         self.fresh = False
+        self.limiter = Limiter(self.ready, clock)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._store = store
         self._load_keys = load_keys
         self._purge_at = 0.0
+        self._chores: list[Callable[[float], Awaitable[None]]] = []
         self._companions: list[Callable[[], Coroutine[None, None, None]]] = []
         self._accompanying: list[asyncio.Task[None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -86,6 +90,7 @@ class Runtime:
         for write in writes:
             if isinstance(write, Log):
                 self._act_upon(write.event)
+                _log(write.event)
 
     async def settle(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Read, decide and commit until no other write comes between. Raises TemporarilyUnavailable at the bound."""
@@ -103,6 +108,10 @@ class Runtime:
                 return await read()
             except TemporarilyUnavailable:
                 await asyncio.sleep(FIRST_PAUSE)
+
+    def each_minute(self, chore: Callable[[float], Awaitable[None]]) -> None:
+        """Do this about once a minute, with the time as its argument, before what is due is purged."""
+        self._chores.append(chore)
 
     def accompany(self, companion: Callable[[], Coroutine[None, None, None]]) -> None:
         """Run this whenever the runtime runs, and now if it does already."""
@@ -145,6 +154,7 @@ class Runtime:
         try:
             if before is not None:  # it closes the store that we are to open
                 await asyncio.wait([before])
+            self.turn = asyncio.Lock()  # what would race for one record here takes turns instead
             self.grants.clear()
             self.standings.reset()
             await self._store.open()  # first: no key file beside a database that is not ours
@@ -230,7 +240,19 @@ class Runtime:
         if now < self._purge_at:
             return
         self._purge_at = now + PURGE_EVERY
+        for chore in self._chores:
+            await chore(now)
         await self._store.purge(now)
+
+
+def _log(event: AuditEvent) -> None:
+    audit.info(
+        "%s by %s: %s",
+        event.type,
+        event.by,
+        " ".join(part for part in (event.method, event.name and repr(event.name), event.device_id) if part),
+        extra={"pairlock": event},
+    )
 
 
 async def logged(work: Awaitable[None]) -> None:

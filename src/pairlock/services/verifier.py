@@ -1,12 +1,16 @@
 """From a token to a grant: the only way there is. Verified tokens are remembered, unverified ones never."""
 
+from functools import partial
+
 from pairlock._core.credentials import bearer_token
+from pairlock._core.devices import may_be_reissued
 from pairlock._core.grants import Grant
 from pairlock._core.records import Device
 from pairlock._core.requests import MAX_CLOCK_SKEW
 from pairlock._core.tokens import Claims
 from pairlock.errors import InvalidRequest, InvalidToken, TemporarilyUnavailable
 from pairlock.services.runtime import Runtime
+from pairlock.stores.contract import Swap
 
 MAX_GRANTS = 4096
 
@@ -50,13 +54,22 @@ class Verifier:
 
     async def _look_up(self, token: bytes, claims: Claims) -> Grant:
         grant = Grant(claims, self.runtime.standings.of(claims.device_id))  # held from here on: no event is missed
-        store = await self.runtime.ready()
-        device = await store.find(Device, claims.device_id)
-        if device is None or device.revoked_at is not None:
-            raise InvalidToken
+        device = await self.runtime.settle(partial(self._find_used, claims.device_id))
         self.runtime.standings.load(device)
         if not grant.revoked:
             if len(self.grants) >= MAX_GRANTS:
                 self.grants.popitem(last=False)
             self.grants[token] = grant
         return grant
+
+    async def _find_used(self, device_id: str) -> Device:
+        """The device of a token that is used for the first time here; its very first time ever is written down
+        while somebody might say that the token never arrived."""
+        store, now = await self.runtime.ready(), self.runtime.clock()
+        device = await store.find(Device, device_id)
+        if device is None or device.revoked_at is not None:
+            raise InvalidToken
+        if may_be_reissued(device, now):
+            device = device.evolve(used_at=now)
+            await self.runtime.commit(Swap(device))
+        return device

@@ -43,7 +43,10 @@ Write = Add | Swap | Log
 
 
 class Hits(Struct, frozen=True):
-    """How often a counter was hit in its window, this time included, and when the window ends."""
+    """How often a counter was hit in its window, this time included, and when the window ends.
+
+    Where nothing is counted, `count` is 0 and `resets_at` is now: a window could begin at once.
+    """
 
     count: int
     resets_at: float
@@ -91,8 +94,12 @@ class Store(Protocol):
     async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
         """Audit events, newest first, with a `seq` below `before`."""
 
-    async def hit(self, key: str, window: float, now: float) -> Hits:
-        """Count one hit; the count starts anew once `window` seconds have passed since its first."""
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        """Count so many hits; the count starts anew once `window` seconds have passed since its first.
+
+        An amount of 0 only looks: it begins no window and keeps nothing. A negative amount takes back, never
+        below 0; it leaves the window as it is, and where none runs it does nothing.
+        """
 
     def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
         """Batches of what any process commits, each event once, none left out.
@@ -103,4 +110,7 @@ class Store(Protocol):
         """
 
     async def purge(self, now: float) -> int:
-        """Drop what has reached its `purge_at`, and counters whose window has passed; how many."""
+        """Drop what has reached its `purge_at`, and counters whose window has passed; how many.
+
+        A cancelled purge may have dropped a part of it.
+        """

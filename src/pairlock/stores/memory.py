@@ -5,7 +5,7 @@ import contextlib
 import heapq
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from operator import attrgetter
 from typing import cast
 
@@ -18,9 +18,65 @@ from pairlock.errors import StoreError, TemporarilyUnavailable
 from pairlock.stores.contract import Add, Batch, Conflict, Hits, Log, R, Swap, Write
 
 HEARTBEAT = 0.5  # half of what is promised, so that a slow machine keeps the promise too
+MAX_COUNTERS = 2**17
+SHELVES = 2**8
+PURGED_AT_ONCE = 64  # counters, before others may run
 
 _id = attrgetter("id")
 _seq = attrgetter("seq")
+
+
+class Counters:
+    """At most MAX_COUNTERS counts; past that, the one that ends first leaves.
+
+    They lie on many small shelves, for a dict of 100,000 takes milliseconds to grow. `_ends` is a heap with one
+    entry for each; that of a count which began anew is too early, and is put right when its turn comes.
+    """
+
+    def __init__(self) -> None:
+        self._shelves: tuple[dict[str, Hits], ...] = tuple({} for _ in range(SHELVES))
+        self._ends: list[tuple[float, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def hit(self, key: str, window: float, now: float, amount: int) -> Hits:
+        """Count, look or take back."""
+        shelf = self._shelf(key)
+        hits = shelf.get(key)
+        if hits is not None and now < hits.resets_at:
+            hits = Hits(max(hits.count + amount, 0), hits.resets_at)
+        elif amount > 0:
+            if hits is None:
+                self._note(key, now + window)
+            hits = Hits(amount, now + window)
+        else:
+            return Hits(0, now)
+        shelf[key] = hits
+        return hits
+
+    def purge(self, now: float) -> Iterator[bool]:
+        """Drop what has ended, one after the other; False is for one that has begun anew."""
+        while self._ends and self._ends[0][0] <= now:
+            key = self._ends[0][1]
+            shelf = self._shelf(key)
+            ended = shelf[key].resets_at <= now
+            if ended:
+                heapq.heappop(self._ends)
+                del shelf[key]
+            else:
+                heapq.heapreplace(self._ends, (shelf[key].resets_at, key))
+            yield ended
+
+    def _shelf(self, key: str) -> dict[str, Hits]:
+        return self._shelves[hash(key) % SHELVES]
+
+    def _note(self, key: str, end: float) -> None:
+        if len(self._ends) < MAX_COUNTERS:
+            heapq.heappush(self._ends, (end, key))
+        else:
+            _, leaving = heapq.heapreplace(self._ends, (end, key))
+            del self._shelf(leaving)[leaving]
 
 
 class MemoryData:
@@ -31,7 +87,7 @@ class MemoryData:
         self.codes: dict[bytes, str] = {}
         self.events: list[AuditEvent] = []
         self.last_seq = 0
-        self.counters: dict[str, Hits] = {}
+        self.counters = Counters()
         self.wakes: set[asyncio.Event] = set()
 
     def write_all(self, writes: Iterable[Write]) -> None:
@@ -79,25 +135,14 @@ class MemoryData:
         self.last_seq += 1
         self.events.append(replace(event, seq=self.last_seq))
 
-    def hit(self, key: str, window: float, now: float) -> Hits:
-        """Count one hit."""
-        hits = self.counters.get(key)
-        if hits is None or hits.resets_at <= now:
-            hits = Hits(0, now + window)
-        self.counters[key] = hits = replace(hits, count=hits.count + 1)
-        return hits
-
     def purge(self, now: float) -> int:
-        """Drop what is due."""
+        """Drop the records and events that are due."""
         due = [record for kept in self.records.values() for record in kept.values() if _is_due(record, now)]
         for record in due:
             self.exchange(record, None)
-        ended = [key for key, hits in self.counters.items() if hits.resets_at <= now]
-        for key in ended:
-            del self.counters[key]
         events = len(self.events)
         self.events = [event for event in self.events if not _is_due(event, now)]
-        return len(due) + len(ended) + events - len(self.events)
+        return len(due) + events - len(self.events)
 
     def wake(self) -> None:
         """Tell every watcher that there may be something new."""
@@ -162,13 +207,19 @@ class MemoryStore:
         end = len(events) if before is None else bisect_left(events, before, key=_seq)
         return events[max(end - limit, 0) : end][::-1]
 
-    async def hit(self, key: str, window: float, now: float) -> Hits:
-        """Count one hit; the count starts anew once `window` seconds have passed since its first."""
-        return self._data.hit(key, window, now)
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        """Count so many hits; the count starts anew once `window` seconds have passed since its first."""
+        return self._data.counters.hit(key, window, now, amount)
 
     async def purge(self, now: float) -> int:
         """Drop what has reached its `purge_at`, and counters whose window has passed; how many."""
-        return self._data.purge(now)
+        data = self._data
+        dropped = data.purge(now)
+        for turn, ended in enumerate(data.counters.purge(now)):
+            dropped += ended
+            if turn % PURGED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return dropped
 
     async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
         """Batches of what any handle commits, at once; an empty one at least every second."""

@@ -41,10 +41,15 @@ LIST_EVENTS = "SELECT seq, data FROM events WHERE seq < ? ORDER BY seq DESC LIMI
 EVENTS_AFTER = "SELECT seq, data FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
 LAST_EVENT = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'"  # also of those purged
 APPEND = "INSERT INTO events (purge_at, data) VALUES (?, ?)"
-HIT = (
-    "INSERT INTO counters (key, count, resets_at) VALUES (:key, 1, :resets_at) ON CONFLICT (key) DO UPDATE SET"
-    " count = CASE WHEN resets_at <= :now THEN 1 ELSE count + 1 END,"
+COUNT = (
+    "INSERT INTO counters (key, count, resets_at) VALUES (:key, :amount, :resets_at) ON CONFLICT (key) DO UPDATE SET"
+    " count = CASE WHEN resets_at <= :now THEN :amount ELSE count + :amount END,"
     " resets_at = CASE WHEN resets_at <= :now THEN :resets_at ELSE resets_at END"
+    " RETURNING count, resets_at"
+)
+LOOK = "SELECT count, resets_at FROM counters WHERE key = :key AND resets_at > :now"
+TAKE_BACK = (
+    "UPDATE counters SET count = max(count + :amount, 0) WHERE key = :key AND resets_at > :now"
     " RETURNING count, resets_at"
 )
 PURGES = (
@@ -149,10 +154,12 @@ class SQLiteStore:
         """Audit events, newest first, with a `seq` below `before`."""
         return await self._fetch(LIST_EVENTS, (LAST_SEQ if before is None else before, limit), _event)
 
-    async def hit(self, key: str, window: float, now: float) -> Hits:
-        """Count one hit; the count starts anew once `window` seconds have passed since its first."""
-        (hits,) = await self._fetch(HIT, {"key": key, "resets_at": now + window, "now": now}, Hits)
-        return hits
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        """Count so many hits; the count starts anew once `window` seconds have passed since its first."""
+        statement = COUNT if amount > 0 else TAKE_BACK if amount else LOOK
+        values = {"key": key, "amount": amount, "resets_at": now + window, "now": now}
+        found = await self._fetch(statement, values, Hits)
+        return found[0] if found else Hits(0, now)
 
     async def purge(self, now: float) -> int:
         """Drop what has reached its `purge_at`, and counters whose window has passed; how many."""

@@ -29,6 +29,7 @@ times = st.integers(0, 6).map(float)
 later = st.integers(4, 9).map(float)
 codes = st.sampled_from([None, None, b"x", b"y"])
 handles = st.sampled_from([0, 1])
+amounts = st.sampled_from([1, 1, 3, 0, -1, -2])
 
 requests = st.builds(
     a_request, id=ids, state=st.sampled_from(State), expires_at=times, code_digest=codes, purge_at=later
@@ -88,11 +89,15 @@ class Kept:
         self.events += [write.event for write in writes if isinstance(write, Log)]
         return True
 
-    def hit(self, key: str, window: float, now: float) -> Hits:
-        """Count."""
-        hits = self.counters.get(key)
-        anew = hits is None or now >= hits.resets_at
-        self.counters[key] = Hits(1, now + window) if anew or hits is None else Hits(hits.count + 1, hits.resets_at)
+    def hit(self, key: str, window: float, now: float, amount: int) -> Hits:
+        """Count, look or take back."""
+        hits = self.counters.get(key, Hits(0, now))
+        if now < hits.resets_at:
+            self.counters[key] = Hits(max(hits.count + amount, 0), hits.resets_at)
+        elif amount > 0:
+            self.counters[key] = Hits(amount, now + window)
+        else:
+            return Hits(0, now)
         return self.counters[key]
 
     def purge(self, now: float) -> int:
@@ -152,9 +157,9 @@ class StoreMachine(RuleBasedStateMachine):
                 live = [request for request in requests if request.state in LIVE and at < request.expires_at]
                 assert self.run(store.list_requests(live_at=at)) == live
 
-    @rule(handle=handles, key=ids, window=st.integers(1, 4).map(float), now=times)
-    def hit(self, handle: int, key: str, window: float, now: float) -> None:
-        assert self.run(self.stores[handle].hit(key, window, now)) == self.kept.hit(key, window, now)
+    @rule(handle=handles, key=ids, window=st.integers(1, 4).map(float), now=times, amount=amounts)
+    def hit(self, handle: int, key: str, window: float, now: float, amount: int) -> None:
+        assert self.run(self.stores[handle].hit(key, window, now, amount)) == self.kept.hit(key, window, now, amount)
 
     @rule(handle=handles, now=times)
     def purge(self, handle: int, now: float) -> None:

@@ -70,6 +70,13 @@ class Races(Handles):
         hits = await asyncio.gather(*(handle.hit("key", 60, 1000) for handle in (store, other) * (ATTEMPTS // 2)))
         assert sorted(hit.count for hit in hits) == list(range(1, ATTEMPTS + 1))
 
+    async def test_parallel_hits_and_those_taken_back_are_all_counted(self, store: Store, other: Store) -> None:
+        await store.hit("key", 60, 1000, ATTEMPTS)
+        await asyncio.gather(
+            *(handle.hit("key", 60, 1000, amount) for handle in (store, other) for amount in (3, -1) * (ATTEMPTS // 4))
+        )
+        assert (await other.hit("key", 60, 1000, 0)).count == ATTEMPTS + (3 - 1) * 2 * (ATTEMPTS // 4)
+
     async def test_a_cancelled_commit_happened_whole_or_not_at_all(self, store: Store, other: Store) -> None:
         begun = time.perf_counter()
         await store.commit(Add(a_request()), Add(a_device()), Log(an_event()))

@@ -23,6 +23,44 @@ class Upkeep(Handles):
         assert await store.hit("key", 60, NOW + 500) == Hits(1, NOW + 560)
         assert await store.hit("key", 60, NOW + 501) == Hits(2, NOW + 560)
 
+    async def test_several_hits_are_counted_at_once(self, store: Store, other: Store) -> None:
+        assert await store.hit("key", 60, NOW, 3) == Hits(3, NOW + 60)
+        assert await other.hit("key", 60, NOW + 10, 2) == Hits(5, NOW + 60)
+        assert await store.hit("key", 60, NOW + 60, 4) == Hits(4, NOW + 120)
+
+    async def test_looking_counts_nothing(self, store: Store, other: Store) -> None:
+        await store.hit("key", 60, NOW, 2)
+        for handle in (store, other, store):
+            assert await handle.hit("key", 5, NOW + 10, 0) == Hits(2, NOW + 60)
+        assert await other.hit("key", 60, NOW + 10) == Hits(3, NOW + 60)
+
+    async def test_looking_begins_no_window_and_keeps_nothing(self, store: Store) -> None:
+        assert await store.hit("key", 60, NOW, 0) == Hits(0, NOW)
+        assert await store.hit("key", 60, NOW + 10) == Hits(1, NOW + 70)
+        assert await store.hit("key", 60, NOW + 70, 0) == Hits(0, NOW + 70)
+        await store.hit("other key", 60, NOW, 0)
+        assert await store.purge(1e12) == 1
+
+    async def test_hits_are_taken_back(self, store: Store, other: Store) -> None:
+        await store.hit("key", 60, NOW, 5)
+        assert await other.hit("key", 5, NOW + 10, -1) == Hits(4, NOW + 60)
+        assert await store.hit("key", 60, NOW + 10, -2) == Hits(2, NOW + 60)
+        assert await store.hit("key", 60, NOW + 10) == Hits(3, NOW + 60)
+
+    async def test_no_more_is_taken_back_than_was_counted(self, store: Store) -> None:
+        await store.hit("key", 60, NOW, 2)
+        assert await store.hit("key", 60, NOW + 10, -3) == Hits(0, NOW + 60)
+        assert await store.hit("key", 60, NOW + 10, -1) == Hits(0, NOW + 60)
+        assert await store.hit("key", 60, NOW + 10) == Hits(1, NOW + 60)
+
+    async def test_taking_back_where_no_window_runs_does_nothing(self, store: Store) -> None:
+        assert await store.hit("key", 60, NOW, -1) == Hits(0, NOW)
+        assert await store.hit("key", 60, NOW + 10, 3) == Hits(3, NOW + 70)
+        assert await store.hit("key", 60, NOW + 70, -1) == Hits(0, NOW + 70)
+        assert await store.hit("key", 60, NOW + 80) == Hits(1, NOW + 140)
+        await store.hit("other key", 60, NOW, -1)
+        assert await store.purge(1e12) == 1
+
     async def test_each_key_has_a_count_of_its_own(self, store: Store) -> None:
         await store.hit("pin:192.0.2.1", 60, NOW)
         assert await store.hit("pin:192.0.2.2", 60, NOW) == Hits(1, NOW + 60)

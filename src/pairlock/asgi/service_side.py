@@ -1,0 +1,62 @@
+"""Endpoints for operators about the service as a whole: the pairing window, the PIN method's hold, the audit."""
+
+import re
+
+from msgspec import UNSET
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pairlock._core.wire import WindowBody, event_answer, window_answer
+from pairlock.asgi.answers import answer
+from pairlock.asgi.bodies import decode
+from pairlock.asgi.calls import OperatorHook, page_limit, require_operator
+from pairlock.errors import InvalidRequest
+from pairlock.services.audit import Audit
+from pairlock.services.pin_guesses import PinGuesses
+from pairlock.services.runtime import Runtime
+from pairlock.services.windows import Windows
+
+
+class ServiceSide:
+    """What an operator may see and switch."""
+
+    def __init__(
+        self, runtime: Runtime, windows: Windows, guesses: PinGuesses, audit: Audit, hook: OperatorHook | None
+    ) -> None:
+        self.runtime = runtime
+        self.windows = windows
+        self.guesses = guesses
+        self.audit = audit
+        self.hook = hook
+
+    async def window(self, request: Request) -> Response:
+        await require_operator(request, self.hook)
+        return answer(window_answer(await self.windows.status(), self.runtime.clock()))
+
+    async def set_window(self, request: Request) -> Response:
+        operator = await require_operator(request, self.hook)
+        body = await decode(request, WindowBody)
+        if body.open:
+            seconds = self.runtime.settings.window_timeout if body.expires_in is UNSET else body.expires_in
+            window = await self.windows.open(seconds, by=operator.actor)
+        else:
+            window = await self.windows.close(by=operator.actor)
+        return answer(window_answer(window, self.runtime.clock()))
+
+    async def hold(self, request: Request) -> Response:
+        await require_operator(request, self.hook)
+        return answer({"held": await self.guesses.is_held()})
+
+    async def reopen(self, request: Request) -> Response:
+        operator = await require_operator(request, self.hook)
+        await self.guesses.reopen(by=operator.actor)
+        return answer({"held": False})
+
+    async def events(self, request: Request) -> Response:
+        await require_operator(request, self.hook)
+        limit, before = page_limit(request), request.query_params.get("before")
+        if before is not None and not re.fullmatch("[0-9]{1,18}", before):
+            raise InvalidRequest(detail="before must be the seq of an event")
+        page = await self.audit.list(before=None if before is None else int(before), limit=limit)
+        following = page[-1].seq if len(page) == limit else None
+        return answer({"events": [event_answer(event) for event in page], "next": following})
