@@ -96,7 +96,8 @@ class Pairlock:
 
     `decide` is asked first about each device that asks, and answers Approve, Deny, or None to leave it to the PIN
     or an operator. `issuer` is the address of the pairing sub-app where requests do not tell it. `token_life` is
-    one number or one by method; `long_lived` names methods whose devices get one token and no refresh token.
+    one number or one by method (an hour by default); `long_lived` names methods whose devices get one token, for 90
+    days by default, and no refresh token.
     `clients` registers OAuth clients (without it, any public one may ask); `resource_servers` are the ids and
     secrets of those who may introspect tokens. `trusted_proxies` are networks whose X-Forwarded-* headers count.
 
@@ -121,7 +122,7 @@ class Pairlock:
         device_code_timeout: float = 600,
         confirmation_pin: bool = False,
         same_network: bool = False,
-        token_life: float | Mapping[str, float] = 3600,
+        token_life: float | Mapping[str, float] | None = None,
         long_lived: Collection[str] = (),
         refresh_idle: float = 90 * 86400,
         clients: Iterable[Client] | None = None,

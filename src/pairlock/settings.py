@@ -16,6 +16,7 @@ from pairlock.services.limiter import parse_limits
 
 PIN_LENGTHS = range(4, 13)
 TOKEN_LIFE = 3600.0
+LONG_LIFE = 90 * 86400.0
 _ISSUER = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?")
 
 
@@ -106,7 +107,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def life_of(self, method: str) -> float:
         """For how many seconds a token of a device counts that paired by this method."""
-        return self.token_life.get(method, TOKEN_LIFE)
+        return self.token_life.get(method, LONG_LIFE if method in self.long_lived else TOKEN_LIFE)
 
     def timeout_of(self, method: str) -> float:
         """For how many seconds a request by this method lives that a device makes."""
@@ -129,7 +130,9 @@ def long_lived_setting(given: Collection[str]) -> frozenset[str]:
 
 
 def token_life_setting(given: Any) -> dict[str, float]:
-    """The setting `token_life` by method: one number is for all of them."""
+    """The setting `token_life` by method: one number is for all of them, None leaves it to the defaults."""
+    if given is None:
+        return {}
     return dict(given) if isinstance(given, Mapping) else dict.fromkeys(METHODS, given)
 
 

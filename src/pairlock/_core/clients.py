@@ -62,10 +62,10 @@ class ResourceServers:
     """Those who may ask what a token is good for (RFC 7662 §2.1): id and secret of each."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
-        for id, secret in secrets.items():
-            check_client_id(id, "resource_servers")
-            _check_secret(secret, f"resource_servers: {id}")
-        self._digests = {id: digest_secret(secret) for id, secret in secrets.items()}
+        for client_id, secret in secrets.items():
+            check_client_id(client_id, "resource_servers")
+            _check_secret(secret, f"resource_servers: {client_id}")
+        self._digests = {client_id: digest_secret(secret) for client_id, secret in secrets.items()}
 
     def authenticate(self, offered: Credentials) -> None:
         """Raises InvalidClient for everybody else."""

@@ -41,7 +41,9 @@ class Grant:
     def permissions(self) -> Permissions:
         """What the device may do now, narrowed since the token was issued or not."""
         narrowed = self.standing.permissions
-        return self._permissions if narrowed is None or self.epoch >= self.standing.least_epoch else narrowed
+        if narrowed is None or self.epoch >= self.standing.least_epoch:
+            return self._permissions
+        return narrowed.common(self._permissions)  # the token itself may carry less than its device has
 
     @property
     def revoked(self) -> bool:

@@ -155,9 +155,9 @@ def _basic(authorization: str) -> Credentials:
     if scheme.lower() != "basic":
         raise InvalidClient
     try:
-        id, colon, secret = b64decode(encoded.strip(), validate=True).decode().partition(":")
+        client_id, colon, secret = b64decode(encoded.strip(), validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         raise InvalidClient from None
-    if not colon or not is_client_id(unquote(id)):
+    if not colon or not is_client_id(unquote(client_id)):
         raise InvalidClient
-    return Credentials(unquote(id), unquote(secret))
+    return Credentials(unquote(client_id), unquote(secret))

@@ -224,6 +224,10 @@ class Permissions(Struct, frozen=True):
             raise InvalidPermissions(detail=f"wider than what is held or was asked for: {', '.join(excess)}")
         return to
 
+    def common(self, other: "Permissions") -> "Permissions":
+        """What both hold for certain: the patterns of each that the other includes. Never wider than either."""
+        return Permissions(_common(self.read, other.read), _common(self.write, other.write))
+
     def scopes(self) -> list[str]:
         """As on the wire: "read:/sensors/**", "write:/control/lamp"."""
         return [f"read:{pattern}" for pattern in self.read] + [f"write:{pattern}" for pattern in self.write]
@@ -234,6 +238,12 @@ def _includes(held: tuple[str, ...], inner: str) -> bool:
     if "**" not in inner:  # then the pattern itself, its `*` a segment no literal equals, is its widest address
         return compile_patterns(held).cover(inner)
     return inner in held or any(include_pattern(outer, inner) for outer in held)
+
+
+def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    inner = [pattern for pattern in one if _includes(other, pattern)]
+    inner += [pattern for pattern in other if _includes(one, pattern)]
+    return tuple(dict.fromkeys(inner))
 
 
 def _parse_list(patterns: object) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Where a call comes from, as far as limits and operators are concerned: an address, or a network."""
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Literal
@@ -13,10 +14,14 @@ SUBSCRIBER = 64  # bits: what one IPv6 subscriber has at least, all of it a sing
 NEIGHBOURS = 24  # bits: how much of a private IPv4 address two in one home share
 
 
+_WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+
+
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """An IP address, one that IPv6 wraps unwrapped; None when it is none."""
+    """An IP address, without a port or zone, one that IPv6 wraps unwrapped; None when it is none."""
+    with_port = _WITH_PORT.fullmatch(text)
     try:
-        address = ip_address(text.strip().partition("%")[0])
+        address = ip_address((with_port[1] or with_port[2]) if with_port else text.partition("%")[0])
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

@@ -5,31 +5,39 @@ from functools import lru_cache
 from hashlib import sha256
 from math import ceil
 
-from limits import RateLimitItem, RateLimitItemPerSecond, parse_many
+from limits import RateLimitItemPerSecond, parse_many
 from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 
 from pairlock.errors import ConfigurationError, TooManyRequests
 from pairlock.stores.contract import Store
 
-LONGEST_WINDOW = 366 * 86400
+LONGEST_WINDOW = 366 * 86400  # seconds
 MAX_SOURCE = 64  # characters of a source that stand in a key as they are
-
-Decide = Callable[[RateLimitItem, str], Awaitable[bool]]
 
 
 class Rate(RateLimitItemPerSecond):
-    """At most `amount` in `multiples` seconds, whatever unit they were written in."""
+    """At most `amount` in `multiples` seconds, whatever unit they were written in; counted apart for each name."""
 
-    def key_for(self, subject: str) -> str:  # type: ignore[override]  # one identifier, the only one ever given
-        """The counter of one subject."""
-        return f"{subject}:{self.amount}/{self.multiples}"
+    __slots__ = ("prefix",)
+
+    def __init__(self, amount: int, seconds: int, name: str) -> None:
+        super().__init__(amount, seconds)
+        self.prefix = f"{name}:{amount}/{seconds}:"
+
+    def key_for(self, source: str) -> str:  # type: ignore[override]  # one identifier, the only one ever given
+        """The counter of one source."""
+        return self.prefix + source
+
+    def get_expiry(self) -> int:
+        """The seconds of a window."""
+        return self.multiples
 
 
-# Not a subclass of Storage: that would wrap every method, which doubles what a hit costs.
+# Not a subclass of Storage: that would wrap every method to catch errors, and a hit take a quarter longer.
 @Storage.register
 class StoredCounters:
-    """A store of ours as `limits` wants one for fixed windows. Windows end by our clock."""
+    """A store of ours as `limits` wants one for its fixed windows, which end by our clock."""
 
     def __init__(self, store_ready: Callable[[], Awaitable[Store]], clock: Callable[[], float]) -> None:
         self._store_ready = store_ready
@@ -54,8 +62,8 @@ class StoredCounters:
 class Limiter:
     """Refuses what comes too often.
 
-    `name` says what is counted, `source` whose calls they are; each name and source is counted by itself.
-    `limits` are as in "3/minute; 10/hour". Every method raises TemporarilyUnavailable when the store does
+    `name` says what is counted, `source` whose calls they are; each name, source and rate has a counter of its
+    own. `limits` are as in "3/minute; 10/hour". Every method raises TemporarilyUnavailable when the store does
     not answer.
     """
 
@@ -66,31 +74,25 @@ class Limiter:
 
     async def hit(self, name: str, limits: str, source: str) -> None:
         """Count one call in each window, a refused one too. Raises TooManyRequests when one holds too many."""
-        await self._admit(self._windows.hit, name, limits, source)
+        key = key_of(source)
+        if used_up := [rate for rate in rates(name, limits) if not await self._windows.hit(rate, key)]:
+            raise await self._refusal(used_up, key)
 
     async def check(self, name: str, limits: str, source: str) -> None:
         """Count nothing. Raises TooManyRequests when the next call would be one too many."""
-        await self._admit(self._windows.test, name, limits, source)
+        key = key_of(source)
+        if used_up := [rate for rate in rates(name, limits) if not await self._windows.test(rate, key)]:
+            raise await self._refusal(used_up, key)
 
     async def take_back(self, name: str, limits: str, source: str) -> None:
         """Forget one call: what turned out right was no wrong guess."""
-        subject = subject_of(name, source)
-        for rate in _rates(limits, name):
-            await self._windows.hit(rate, subject, cost=-1)
+        for rate in rates(name, limits):
+            await self._windows.hit(rate, key_of(source), cost=-1)
 
-    async def _admit(self, decide: Decide, name: str, limits: str, source: str) -> None:
-        subject = subject_of(name, source)
-        used_up = []
-        for rate in _rates(limits, name):
-            if not await decide(rate, subject):
-                used_up.append(rate)
-        if used_up:
-            raise TooManyRequests(retry_after=await self._wait(used_up, subject))
-
-    async def _wait(self, used_up: list[Rate], subject: str) -> int:
-        """Whole seconds until the windows of all these have ended, at least 1."""
-        ends = [await self._counters.get_expiry(rate.key_for(subject)) for rate in used_up]
-        return max(ceil(max(ends) - self._clock()), 1)
+    async def _refusal(self, used_up: list[Rate], key: str) -> TooManyRequests:
+        """To come again when the windows of all of these have ended."""
+        ends = [await self._counters.get_expiry(rate.key_for(key)) for rate in used_up]
+        return TooManyRequests(retry_after=max(ceil(max(ends) - self._clock()), 1))
 
 
 def parse_limits(text: str, setting: str) -> tuple[Rate, ...]:
@@ -100,21 +102,22 @@ def parse_limits(text: str, setting: str) -> tuple[Rate, ...]:
     except ValueError as error:
         raise ConfigurationError(f'{setting}: {text!r} is no limit; write one such as "3/minute; 10/hour"') from error
     if any(item.amount < 1 or item.get_expiry() > LONGEST_WINDOW for item in items):
-        raise ConfigurationError(f"{setting}: {text!r} must allow at least 1 in at most 366 days")
-    return tuple(dict.fromkeys(Rate(item.amount, item.get_expiry()) for item in items))
+        raise ConfigurationError(
+            f'{setting}: {text!r} does not allow at least 1 in at most 366 days; write one such as "3/minute; 10/hour"'
+        )
+    return tuple(dict.fromkeys(Rate(item.amount, item.get_expiry(), setting) for item in items))
 
 
-_rates = lru_cache(parse_limits)
-
-
-def subject_of(name: str, source: str) -> str:
-    """The beginning of a key. Different names and sources never give the same one."""
+@lru_cache
+def rates(name: str, limits: str) -> tuple[Rate, ...]:
+    """The rates under a name, parsed once."""
     if ":" in name:
-        raise ValueError(f"{name!r}: the name of a limit has no colon")
-    is_plain = len(source) <= MAX_SOURCE and source.isascii() and source.isprintable()
-    return f"{name}:{source if is_plain else _digest(source)}"
+        raise ValueError(f"{name!r}: the name of what is limited has no colon")
+    return parse_limits(limits, name)
 
 
-def _digest(source: str) -> str:
-    """Longer than any source that stands for itself, hence never equal to one."""
-    return "sha256=" + sha256(source.encode(errors="surrogatepass")).hexdigest()
+def key_of(source: str) -> str:
+    """The source as it stands in keys: short and of plain characters. Different ones never have the same."""
+    if len(source) <= MAX_SOURCE and source.isascii() and source.isprintable():
+        return source
+    return "sha256=" + sha256(source.encode(errors="surrogatepass")).hexdigest()  # longer than any plain one

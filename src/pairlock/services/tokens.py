@@ -123,7 +123,7 @@ class Tokens:
         if device is None:
             return None
         carried = Permissions(claims.read, claims.write)
-        return claims, carried if claims.epoch >= device.epoch else device.permissions, device
+        return claims, carried if claims.epoch >= device.epoch else device.permissions.common(carried), device
 
     # Steps
 

@@ -42,7 +42,7 @@ class Counters:
 
     def hit(self, key: str, window: float, now: float, amount: int) -> Hits:
         """Count, look or take back."""
-        shelf = self._shelf(key)
+        shelf = self._shelves[hash(key) % SHELVES]
         hits = shelf.get(key)
         if hits is not None and now < hits.resets_at:
             hits = Hits(max(hits.count + amount, 0), hits.resets_at)
@@ -59,7 +59,7 @@ class Counters:
         """Drop what has ended, one after the other; False is for one that has begun anew."""
         while self._ends and self._ends[0][0] <= now:
             key = self._ends[0][1]
-            shelf = self._shelf(key)
+            shelf = self._shelves[hash(key) % SHELVES]
             ended = shelf[key].resets_at <= now
             if ended:
                 heapq.heappop(self._ends)
@@ -68,15 +68,12 @@ class Counters:
                 heapq.heapreplace(self._ends, (shelf[key].resets_at, key))
             yield ended
 
-    def _shelf(self, key: str) -> dict[str, Hits]:
-        return self._shelves[hash(key) % SHELVES]
-
     def _note(self, key: str, end: float) -> None:
         if len(self._ends) < MAX_COUNTERS:
             heapq.heappush(self._ends, (end, key))
         else:
             _, leaving = heapq.heapreplace(self._ends, (end, key))
-            del self._shelf(leaving)[leaving]
+            del self._shelves[hash(leaving) % SHELVES][leaving]
 
 
 class MemoryData:
