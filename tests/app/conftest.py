@@ -10,7 +10,7 @@ import pytest
 from pairlock import Pairlock, operator_token
 from pairlock.testing import FakeClock
 from tests.app.parts import ALICE, OPERATOR_TOKEN, client_of
-from tests.services.parts import KEY, SENSORS
+from tests.services.parts import KEY, SENSORS, UNLIMITED
 
 Make = Callable[..., Pairlock]
 
@@ -31,6 +31,7 @@ async def make(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Make]:
             "secret_keys": [KEY],
             "default_permissions": SENSORS,
             "operator": operator_token(OPERATOR_TOKEN, ALICE),
+            "limits": UNLIMITED,
             "clock": clock,
         }
         made.append(Pairlock(**{**given, **settings}))

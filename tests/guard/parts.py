@@ -34,9 +34,9 @@ async def pair(pairlock: Pairlock, *, read: Iterable[str] = (), write: Iterable[
     """A device with these permissions, and its token."""
     wanted = Permissions.parse({"read": list(read), "write": list(write)})
     started = await pairlock.pairing.start("Phone", permissions=wanted)
-    await pairlock.pairing.approve(started.request.id)
+    await pairlock.deciding.approve(started.request.id)
     redeemed = await pairlock.pairing.redeem(started.request.id, started.secret)
-    return Phone(redeemed.device.id, pairlock.devices.token(redeemed.device)[0])
+    return Phone(redeemed.device.id, pairlock.tokens.access(redeemed.device)[0])
 
 
 def standing(pairlock: Pairlock, phone: Phone) -> Standing:

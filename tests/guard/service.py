@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pairlock import Pairlock, operator_token
 from tests.guard.parts import EVERYTHING
+from tests.services.parts import UNLIMITED
 
 DATABASE, OPERATOR = "PAIRLOCK_TEST_DATABASE", "operator-of-these-tests"
 
@@ -57,5 +58,6 @@ def make() -> ASGIApp:
         store=f"sqlite:///{os.environ[DATABASE]}",
         default_permissions=EVERYTHING,
         operator=operator_token(OPERATOR),
+        limits=UNLIMITED,
     )
     return pairlock.protect(Starlette(routes=ROUTES))

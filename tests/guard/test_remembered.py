@@ -121,7 +121,7 @@ async def test_a_revocation_is_the_devices_alone(pairlock: Pairlock, guard: Guar
 async def test_a_token_ends_at_its_second(pairlock: Pairlock, guard: Guard, phone: Phone, clock: FakeClock) -> None:
     await reaches(guard, phone)
     assert (await ask(guard, scope_of("POST", "/sensors/a", phone.raw))).status == 403
-    clock.advance(pairlock.settings.token_life - 0.001)
+    clock.advance(pairlock.settings.life_of("pin") - 0.001)
     await reaches(guard, phone)
     clock.advance(0.001)
     for method in ("GET", "POST"):

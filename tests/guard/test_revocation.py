@@ -360,9 +360,9 @@ async def test_nothing_but_a_revocation_disconnects(pairlock: Pairlock, port: in
     async with calling(port, phone, "echo") as socket:
         await line.reader.readuntil(b"tick")
         renamed = await pairlock.devices.rename(phone.id, "Another name")
-        pairlock.devices.token(renamed)
+        pairlock.tokens.access(renamed)
         narrowed = await pairlock.devices.narrow(phone.id, Permissions(read=("/ticking",)))
-        pairlock.devices.token(narrowed)
+        pairlock.tokens.access(narrowed)
         await asyncio.sleep(0.12)  # more than the grace that a revocation leaves
         await socket.send("still there")
         assert await socket.recv() == "still there"
@@ -375,7 +375,7 @@ async def test_the_end_of_a_token_ends_no_stream_but_refuses_the_next(
 ) -> None:
     line = await dial(port, phone, "ticking")
     await line.reader.readuntil(b"tick")
-    clock.advance(pairlock.settings.token_life)
+    clock.advance(pairlock.settings.life_of("pin"))
     await line.reader.readuntil(b"tick")
     refused = await dial(port, phone, "ticking")
     assert (await refused.reader.readline()).startswith(b"HTTP/1.1 401 ")

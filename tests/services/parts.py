@@ -7,10 +7,11 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TypeVar
 
-from pairlock import Grant, Pairlock
+from pairlock import Grant, Limits, Pairlock
 from pairlock._core.records import AuditEvent, Device, PairingRequest
 from pairlock.errors import TemporarilyUnavailable
-from pairlock.services.pairing import Redeemed, Started
+from pairlock.services.pairing import Started
+from pairlock.services.tokens import Redeemed
 from pairlock.stores.contract import Batch, Hits, R, Store, Write
 from pairlock.stores.memory import MemoryStore
 from pairlock.stores.sqlite import SQLiteStore
@@ -19,6 +20,23 @@ T = TypeVar("T")
 
 KEY = "the-key-of-these-tests-of-32-bytes"
 OTHER_KEY = "another-key-of-these-tests-as-long"
+MANY = "100000/second"
+UNLIMITED = Limits(
+    starts=MANY,
+    pending_per_source=100_000,
+    pending=100_000,
+    denials=MANY,
+    wrong_pins=MANY,
+    wrong_pins_in_a_row=100_000,
+    wrong_pins_a_day=100_000,
+    wrong_codes=MANY,
+    wrong_codes_in_all=MANY,
+    wrong_user_codes=MANY,
+    wrong_user_codes_per_source=MANY,
+    wrong_user_codes_in_all=MANY,
+    code_polls=MANY,
+    codes=100_000,
+)
 SENSORS = {"read": ["/sensors/**"], "write": ["/control/lamp"]}
 
 
@@ -29,7 +47,7 @@ def wrong(pin: str | None) -> str:
 
 def the_pin(pairlock: Pairlock, started: Started) -> str:
     """What the service displays for this request."""
-    pin = pairlock.pairing.pin(started.request)
+    pin = pairlock.deciding.pin(started.request)
     assert pin is not None
     return pin
 
@@ -42,7 +60,7 @@ async def pair(pairlock: Pairlock, name: str = "Phone") -> Redeemed:
 
 async def paired_token(pairlock: Pairlock, name: str = "Phone") -> str:
     """The token of a device that has paired by PIN."""
-    return pairlock.devices.token((await pair(pairlock, name)).device)[0]
+    return pairlock.tokens.access((await pair(pairlock, name)).device)[0]
 
 
 async def kept(path: Path, request_id: str) -> PairingRequest | None:
@@ -133,8 +151,9 @@ class FailingStore:
     async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
         return await self.store.list_events(before=before, limit=limit)
 
-    async def hit(self, key: str, window: float, now: float) -> Hits:
-        return await self.store.hit(key, window, now)
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        self._call("hit")
+        return await self.store.hit(key, window, now, amount)
 
     async def purge(self, now: float) -> int:
         self._call("purge")

@@ -6,7 +6,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from pairlock import Pairlock, operator_token
-from tests.services.parts import SENSORS
+from tests.services.parts import SENSORS, UNLIMITED
 
 OPERATOR_TOKEN = "the-operator-token-of-these-tests"
 
@@ -19,6 +19,9 @@ async def sensors(scope: Scope, receive: Receive, send: Send) -> None:
 
 if __name__ == "__main__":
     pairlock = Pairlock(
-        store=f"sqlite:///{sys.argv[1]}", default_permissions=SENSORS, operator=operator_token(OPERATOR_TOKEN)
+        store=f"sqlite:///{sys.argv[1]}",
+        default_permissions=SENSORS,
+        operator=operator_token(OPERATOR_TOKEN),
+        limits=UNLIMITED,
     )
     uvicorn.run(pairlock.protect(sensors), port=int(sys.argv[2]), log_level="critical", lifespan="off")

@@ -25,7 +25,7 @@ async def device(pairlock: Pairlock) -> Device:
 
 
 async def test_a_renamed_device_keeps_its_token_and_permissions(pairlock: Pairlock, device: Device, path: Path) -> None:
-    token, _ = pairlock.devices.token(device)
+    token, _ = pairlock.tokens.access(device)
     renamed = await pairlock.devices.rename(device.id, " Old\x00 phone ", by="operator:alice")
     assert (renamed.name, renamed.permissions, renamed.epoch) == ("Old phone", device.permissions, 0)
     assert await kept_devices(path) == [renamed]
@@ -49,7 +49,7 @@ async def test_a_name_that_is_none_is_refused(pairlock: Pairlock, device: Device
 async def test_the_token_of_a_narrowed_device_counts_for_what_is_left_at_once(
     pairlock: Pairlock, device: Device, path: Path, clock: FakeClock
 ) -> None:
-    token, _ = pairlock.devices.token(device)
+    token, _ = pairlock.tokens.access(device)
     grant = await pairlock.verify(token)
     assert permitted(grant) == (True, True)
     narrowed = await pairlock.devices.narrow(device.id, ONE_SENSOR)
@@ -108,7 +108,7 @@ async def test_changes_at_once_in_two_processes_are_all_kept(
 async def test_a_revoked_device_is_refused_at_once_and_is_not_there_any_more(
     pairlock: Pairlock, device: Device, path: Path, clock: FakeClock
 ) -> None:
-    token, _ = pairlock.devices.token(device)
+    token, _ = pairlock.tokens.access(device)
     grant = await pairlock.verify(token)
     revoked = await pairlock.devices.revoke(device.id, by="operator:alice")
     assert revoked.revoked_at == clock.now
@@ -177,7 +177,7 @@ async def test_devices_are_listed_newest_first_in_pages(make: Make) -> None:
 
 async def test_a_token_says_how_long_it_counts(make: Make, clock: FakeClock) -> None:
     pairlock = make(token_life=600.7)
-    token, life = pairlock.devices.token((await pair(pairlock)).device)
+    token, life = pairlock.tokens.access((await pair(pairlock)).device)
     assert life == 600
     assert (await pairlock.verify(token)).expires_at == clock.now + 600
 
@@ -186,7 +186,7 @@ async def test_a_change_that_the_store_refuses_counts_nowhere(make: Make) -> Non
     store = FailingStore()
     pairlock = make(store=store)
     device = (await pair(pairlock)).device
-    token, _ = pairlock.devices.token(device)
+    token, _ = pairlock.tokens.access(device)
     store.errors = {"commit": ConnectionError("the network is gone")}
     with pytest.raises(ConnectionError):
         await pairlock.devices.revoke(device.id)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from pairlock import Operator, Permissions
 from pairlock._core.records import Device, EventType, Origin
+from pairlock._core.requests import state_at
 from pairlock._core.states import State
 from pairlock.errors import (
     AccessDenied,
@@ -28,11 +29,12 @@ from pairlock.errors import (
     WireError,
 )
 from pairlock.facade import Pairlock
-from pairlock.services.pairing import Redeemed, Started, origin_of
+from pairlock.services.pairing import Started, origin_of
+from pairlock.services.tokens import Redeemed
 from pairlock.stores.contract import Conflict, Swap
 from pairlock.testing import FakeClock
 from tests.services.conftest import Make
-from tests.services.parts import SENSORS, kept, kept_devices, kept_events, pair, reading, the_pin, wrong
+from tests.services.parts import SENSORS, UNLIMITED, kept, kept_devices, kept_events, pair, reading, the_pin, wrong
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +72,7 @@ async def guess_wrong(pairlock: Pairlock, started: Started, times: int) -> None:
 async def test_the_right_pin_makes_a_device(pairlock: Pairlock, started: Started, path: Path, clock: FakeClock) -> None:
     redeemed = await submit(pairlock, started, the_pin(pairlock, started))
     (device,) = await kept_devices(path)
-    assert redeemed == Redeemed(device, None)
+    assert (redeemed.device, redeemed.permissions, redeemed.message) == (device, DEFAULT, None)
     assert device.permissions == DEFAULT
     assert (device.name, device.method, device.approved_by) == ("Phone", "pin", "pin")
     assert (device.request_id, device.created_at, device.epoch) == (started.request.id, clock.now, 0)
@@ -191,8 +193,8 @@ async def test_each_request_has_a_pin_and_a_secret_of_its_own(pairlock: Pairlock
 async def test_another_process_with_the_same_keys_shows_the_same_pin(
     pairlock: Pairlock, other: Pairlock, started: Started
 ) -> None:
-    (shown,) = await other.pairing.pending()
-    assert other.pairing.pin(shown) == the_pin(pairlock, started)
+    (shown,) = await other.deciding.pending()
+    assert other.deciding.pin(shown) == the_pin(pairlock, started)
     assert (await submit(other, started, the_pin(pairlock, started))).device.name == "Phone"
 
 
@@ -218,7 +220,7 @@ async def test_no_secret_is_in_a_record_an_event_a_log_a_repr_or_a_file(
         with pytest.raises(InvalidPin) as refused:
             await submit(pairlock, started, wrong(pin)[:1] * 12)
         redeemed = await submit(pairlock, started, pin)
-        token, _ = pairlock.devices.token(redeemed.device)
+        token, _ = pairlock.tokens.access(redeemed.device)
         grant = await pairlock.verify(token)
         look()
         await pairlock.devices.revoke(redeemed.device.id)
@@ -241,7 +243,7 @@ async def test_what_the_operator_approved_is_redeemed(
 ) -> None:
     with pytest.raises(AuthorizationPending):
         await redeem(pairlock, started)
-    approved = await other.pairing.approve(started.request.id, message=" Hello\x00 there ", by=Operator("alice"))
+    approved = await other.deciding.approve(started.request.id, message=" Hello\x00 there ", by=Operator("alice"))
     assert (approved.state, approved.decided_by, approved.decided_at) == (State.APPROVED, "operator:alice", clock.now)
     redeemed = await redeem(pairlock, started)
     assert redeemed.message == "Hello there"
@@ -253,7 +255,7 @@ async def test_what_the_operator_approved_is_redeemed(
 
 
 async def test_any_pin_redeems_what_the_operator_approved(pairlock: Pairlock, started: Started) -> None:
-    await pairlock.pairing.approve(started.request.id)
+    await pairlock.deciding.approve(started.request.id)
     redeemed = await submit(pairlock, started, wrong(the_pin(pairlock, started)))
     assert redeemed.device.approved_by == "operator:app"
 
@@ -261,7 +263,7 @@ async def test_any_pin_redeems_what_the_operator_approved(pairlock: Pairlock, st
 async def test_50_redeems_at_once_through_two_handles_make_one_device(
     pairlock: Pairlock, other: Pairlock, started: Started, path: Path
 ) -> None:
-    await other.pairing.approve(started.request.id)
+    await other.deciding.approve(started.request.id)
     told = await asyncio.gather(
         *(redeem((pairlock, other)[turn % 2], started) for turn in range(50)), return_exceptions=True
     )
@@ -271,7 +273,7 @@ async def test_50_redeems_at_once_through_two_handles_make_one_device(
 
 
 async def test_a_denied_device_is_told_the_reason(pairlock: Pairlock, started: Started) -> None:
-    await pairlock.pairing.deny(started.request.id, reason="Not today\u202e", by=Operator("alice"))
+    await pairlock.deciding.deny(started.request.id, reason="Not today\u202e", by=Operator("alice"))
     for attempt in (redeem(pairlock, started), submit(pairlock, started, the_pin(pairlock, started))):
         with pytest.raises(AccessDenied) as refused:
             await attempt
@@ -283,7 +285,7 @@ async def test_of_approve_and_deny_in_two_processes_one_wins_and_the_other_is_to
     await asyncio.gather(first.start(), second.start())
     for turn in range(50):
         started = await first.pairing.start(f"Phone {turn}")
-        decisions = [first.pairing.approve(started.request.id), second.pairing.deny(started.request.id)]
+        decisions = [first.deciding.approve(started.request.id), second.deciding.deny(started.request.id)]
         told = await asyncio.gather(*(decisions if turn % 2 else reversed(decisions)), return_exceptions=True)
         (winner,) = [each for each in told if not isinstance(each, BaseException)]
         (loser,) = [each for each in told if isinstance(each, BaseException)]
@@ -293,7 +295,7 @@ async def test_of_approve_and_deny_in_two_processes_one_wins_and_the_other_is_to
 
 
 async def test_what_does_not_exist_cannot_be_decided(pairlock: Pairlock) -> None:
-    for decide in (pairlock.pairing.approve, pairlock.pairing.deny):
+    for decide in (pairlock.deciding.approve, pairlock.deciding.deny):
         with pytest.raises(NotFound):
             await decide("00000000000000000000000000")
 
@@ -319,19 +321,19 @@ async def test_a_device_may_withdraw_its_request_while_it_lives(pairlock: Pairlo
     for approve in (False, True):
         started = await pairlock.pairing.start("Phone")
         if approve:
-            await pairlock.pairing.approve(started.request.id)
+            await pairlock.deciding.approve(started.request.id)
         await pairlock.pairing.cancel(started.request.id, started.secret)
         assert await state(pairlock, started) is State.CANCELLED
         with pytest.raises(Cancelled):
             await redeem(pairlock, started)
         with pytest.raises(AlreadyDecided) as late:
-            await pairlock.pairing.approve(started.request.id)
+            await pairlock.deciding.approve(started.request.id)
         assert late.value.state == "cancelled"
 
 
 async def test_withdrawing_what_has_ended_leaves_it_as_it_ended(pairlock: Pairlock, clock: FakeClock) -> None:
     denied, locked, cancelled, expired = [await pairlock.pairing.start("Phone") for _ in range(4)]
-    await pairlock.pairing.deny(denied.request.id)
+    await pairlock.deciding.deny(denied.request.id)
     await guess_wrong(pairlock, locked, 5)
     await pairlock.pairing.cancel(cancelled.request.id, cancelled.secret)
     clock.advance(300)
@@ -339,7 +341,7 @@ async def test_withdrawing_what_has_ended_leaves_it_as_it_ended(pairlock: Pairlo
         (denied, State.DENIED),
         (locked, State.LOCKED),
         (cancelled, State.CANCELLED),
-        (expired, State.PENDING),
+        (expired, State.EXPIRED),
     ):
         await pairlock.pairing.cancel(each.request.id, each.secret)
         assert await state(pairlock, each) is ended
@@ -357,18 +359,18 @@ async def test_a_request_out_of_its_time_is_good_for_nothing(
     pairlock: Pairlock, clock: FakeClock, seconds: float
 ) -> None:
     pending, approved = await pairlock.pairing.start("Phone"), await pairlock.pairing.start("Phone")
-    await pairlock.pairing.approve(approved.request.id)
+    await pairlock.deciding.approve(approved.request.id)
     clock.advance(seconds)
     for each in (pending, approved):
         with pytest.raises(ExpiredToken):
             await redeem(pairlock, each)
         with pytest.raises(ExpiredToken):
             await submit(pairlock, each, the_pin(pairlock, each))
-        for decide in (pairlock.pairing.approve, pairlock.pairing.deny):
+        for decide in (pairlock.deciding.approve, pairlock.deciding.deny):
             with pytest.raises(AlreadyDecided) as late:
                 await decide(each.request.id)
             assert late.value.state == "expired"
-    assert await pairlock.pairing.pending() == []
+    assert await pairlock.deciding.pending() == []
 
 
 @pytest.mark.parametrize("seconds", [299.9, -59])
@@ -381,7 +383,7 @@ async def test_a_request_within_its_time_stays_good(
 
 async def test_how_a_request_ended_stays_so_after_its_time(pairlock: Pairlock, clock: FakeClock) -> None:
     denied, redeemed = await pairlock.pairing.start("Phone"), await pairlock.pairing.start("Phone")
-    await pairlock.pairing.deny(denied.request.id)
+    await pairlock.deciding.deny(denied.request.id)
     await submit(pairlock, redeemed, the_pin(pairlock, redeemed))
     clock.advance(301)
     with pytest.raises(AccessDenied):
@@ -392,7 +394,7 @@ async def test_how_a_request_ended_stays_so_after_its_time(pairlock: Pairlock, c
 
 async def test_where_pairing_is_disabled_nothing_pairs_but_the_paired_stay(make: Make, clock: FakeClock) -> None:
     enabled, disabled = make(), make(enabled=False)
-    token = enabled.devices.token((await pair(enabled)).device)[0]
+    token = enabled.tokens.access((await pair(enabled)).device)[0]
     started = await enabled.pairing.start("Phone")
     attempts = (
         disabled.pairing.start("Phone"),
@@ -434,7 +436,7 @@ def test_an_origin_is_cleaned_and_cut() -> None:
 async def test_no_more_may_be_asked_for_than_is_granted_by_default(pairlock: Pairlock) -> None:
     with pytest.raises(InvalidPermissions):
         await pairlock.pairing.start("Phone", permissions=WIDER)
-    assert await pairlock.pairing.pending() == []
+    assert await pairlock.deciding.pending() == []
     started = await pairlock.pairing.start("Phone", permissions=NARROW)
     assert (await submit(pairlock, started, the_pin(pairlock, started))).device.permissions == NARROW
 
@@ -444,7 +446,7 @@ async def test_an_operator_who_says_nothing_else_grants_what_was_asked_for(
     pairlock: Pairlock, asked: Permissions | None
 ) -> None:
     started = await pairlock.pairing.start("Phone", permissions=asked)
-    approved = await pairlock.pairing.approve(started.request.id)
+    approved = await pairlock.deciding.approve(started.request.id)
     assert approved.granted == (DEFAULT if asked is None else asked)
     assert (await redeem(pairlock, started)).device.permissions == approved.granted
 
@@ -453,22 +455,22 @@ async def test_an_operator_may_grant_less_but_no_more_than_was_asked_for(pairloc
     started = await pairlock.pairing.start("Phone", permissions=Permissions(read=("/sensors/*",)))
     for wider in (DEFAULT, WIDER, Permissions(write=("/control/lamp",))):
         with pytest.raises(InvalidPermissions):
-            await pairlock.pairing.approve(started.request.id, permissions=wider)
-    assert (await pairlock.pairing.approve(started.request.id, permissions=NARROW)).granted == NARROW
+            await pairlock.deciding.approve(started.request.id, permissions=wider)
+    assert (await pairlock.deciding.approve(started.request.id, permissions=NARROW)).granted == NARROW
 
 
 async def test_an_operator_may_grant_no_more_than_they_hold(pairlock: Pairlock, started: Started) -> None:
     bob = Operator("bob", NARROW)
     for granted in (None, DEFAULT, WIDER):
         with pytest.raises(InvalidPermissions):
-            await pairlock.pairing.approve(started.request.id, permissions=granted, by=bob)
-    assert (await pairlock.pairing.approve(started.request.id, permissions=NARROW, by=bob)).granted == NARROW
+            await pairlock.deciding.approve(started.request.id, permissions=granted, by=bob)
+    assert (await pairlock.deciding.approve(started.request.id, permissions=NARROW, by=bob)).granted == NARROW
 
 
 async def test_an_operator_may_grant_more_than_the_default_where_nothing_was_asked_for(
     pairlock: Pairlock, started: Started
 ) -> None:
-    assert (await pairlock.pairing.approve(started.request.id, permissions=WIDER)).granted == WIDER
+    assert (await pairlock.deciding.approve(started.request.id, permissions=WIDER)).granted == WIDER
 
 
 async def test_a_pin_grants_no_more_than_the_default_of_the_day_it_is_typed(make: Make) -> None:
@@ -487,20 +489,20 @@ async def test_pending_requests_are_listed_newest_first_without_the_decided(
         clock.advance(1)
         started.append((await pairlock.pairing.start(f"Phone {turn}")).request)
     for decided in started[4:]:
-        await pairlock.pairing.approve(decided.id)  # the newest are decided, yet live
+        await pairlock.deciding.approve(decided.id)  # the newest are decided, yet live
     newest_first = [started[3], started[2], started[1], started[0]]
-    assert await pairlock.pairing.pending() == newest_first
-    assert await pairlock.pairing.pending(limit=2) == newest_first[:2]
-    assert await pairlock.pairing.pending(limit=3) == newest_first[:3]
-    assert await pairlock.pairing.pending(before=started[2].id) == newest_first[2:]
+    assert await pairlock.deciding.pending() == newest_first
+    assert await pairlock.deciding.pending(limit=2) == newest_first[:2]
+    assert await pairlock.deciding.pending(limit=3) == newest_first[:3]
+    assert await pairlock.deciding.pending(before=started[2].id) == newest_first[2:]
 
 
 async def test_any_request_can_be_shown_to_an_operator_but_none_that_is_not_there(
     pairlock: Pairlock, started: Started
 ) -> None:
-    assert await pairlock.pairing.show(started.request.id) == started.request
+    assert await pairlock.deciding.show(started.request.id) == started.request
     with pytest.raises(NotFound):
-        await pairlock.pairing.show(started.request.id[:-1])
+        await pairlock.deciding.show(started.request.id[:-1])
 
 
 # Waiting
@@ -516,22 +518,24 @@ async def test_who_waits_is_told_of_the_decision_at_once(
     waiting = asyncio.create_task(pairlock.pairing.wait(started.request.id, started.secret, 60))
     await asyncio.sleep(0.05)
     assert not waiting.done()
-    decided = await getattr(operator.pairing, decide)(started.request.id)
+    decided = await getattr(operator.deciding, decide)(started.request.id)
     assert await asyncio.wait_for(waiting, 1) == decided
 
 
 async def test_who_waits_is_told_after_its_time_that_nothing_happened(pairlock: Pairlock, started: Started) -> None:
     for seconds in (0, 0.05):
         async with asyncio.timeout(1):
-            assert await pairlock.pairing.wait(started.request.id, started.secret, seconds) == started.request
+            found = await pairlock.pairing.wait(started.request.id, started.secret, seconds)
+            assert found.state is State.PENDING
 
 
 async def test_nobody_waits_beyond_the_end_of_a_request(pairlock: Pairlock, started: Started, clock: FakeClock) -> None:
     clock.advance(299.95)
     async with asyncio.timeout(2):
-        assert await pairlock.pairing.wait(started.request.id, started.secret, 60) == started.request
+        await pairlock.pairing.wait(started.request.id, started.secret, 60)
         clock.advance(10)
-        assert await pairlock.pairing.wait(started.request.id, started.secret, 60) == started.request
+        found = await pairlock.pairing.wait(started.request.id, started.secret, 60)
+        assert state_at(found, clock()) is State.EXPIRED
 
 
 async def test_who_waits_goes_on_waiting_when_something_else_happens(pairlock: Pairlock, started: Started) -> None:
@@ -558,16 +562,17 @@ async def test_only_the_holder_of_the_secret_may_wait(pairlock: Pairlock, starte
 # The audit
 
 
-async def test_each_step_is_audited_with_who_from_where_and_by_which_method(pairlock: Pairlock, path: Path) -> None:
+async def test_each_step_is_audited_with_who_from_where_and_by_which_method(make: Make, path: Path) -> None:
+    pairlock = make(limits=UNLIMITED)
     origin = origin_of("192.0.2.7", "curl/8", "kitchen")
     alice = Operator("alice")
     by_pin = await pairlock.pairing.start("By PIN", origin=origin)
     device = (await submit(pairlock, by_pin, the_pin(pairlock, by_pin))).device
     by_hand = await pairlock.pairing.start("By hand", origin=origin)
-    await pairlock.pairing.approve(by_hand.request.id, by=alice)
+    await pairlock.deciding.approve(by_hand.request.id, by=alice)
     second = (await redeem(pairlock, by_hand)).device
     denied = await pairlock.pairing.start("Denied", origin=origin)
-    await pairlock.pairing.deny(denied.request.id, reason="no", by=alice)
+    await pairlock.deciding.deny(denied.request.id, reason="no", by=alice)
     cancelled = await pairlock.pairing.start("Cancelled", origin=origin)
     await pairlock.pairing.cancel(cancelled.request.id, cancelled.secret)
     events = await kept_events(path)
@@ -593,7 +598,7 @@ async def test_what_failed_leaves_no_event_and_no_record(
     failures: list[WireError] = []
     for attempt in (
         redeem(pairlock, started),
-        pairlock.pairing.approve(started.request.id, by=Operator("bob", Permissions())),
+        pairlock.deciding.approve(started.request.id, by=Operator("bob", Permissions())),
         pairlock.pairing.start("Phone", permissions=WIDER),
     ):
         with pytest.raises(WireError) as refused:
@@ -608,7 +613,7 @@ async def test_a_device_and_its_request_are_written_together_or_not_at_all(
     pairlock: Pairlock, started: Started, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = (await pair(pairlock)).device
-    monkeypatch.setattr("pairlock.pairing.make_id", lambda now, entropy: first.id)  # the device's id is taken
+    monkeypatch.setattr("pairlock.services.pairing.new_device_id", lambda now: first.id)  # the device's id is taken
     with pytest.raises(TemporarilyUnavailable):
         await submit(pairlock, started, the_pin(pairlock, started))
     request = await kept(path, started.request.id)

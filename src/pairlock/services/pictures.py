@@ -48,7 +48,7 @@ class Picture:
         Content-Security-Policy refuses.
         """
         size = len(self._modules)
-        # The library's own SVG registers a namespace in the whole process, which can fail when two threads draw at once.
+        # The library's own SVG registers a namespace for the whole process; two threads that do so at once may fail.
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{SCALE * size}" viewBox="0 0 {size} {size}"'
             ' role="img" aria-label="QR code" shape-rendering="crispEdges">'
