@@ -1,18 +1,22 @@
 """The settings of a service, checked once: what cannot work is said at start, never during a request."""
 
+import logging
 import math
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from pairlock._core.clients import Clients, ResourceServers
 from pairlock._core.methods import DEVICE_CODE, METHODS, PIN
 from pairlock._core.permissions import Permissions
-from pairlock._core.sources import Network
+from pairlock._core.sources import Network, parse_address
 from pairlock.errors import ConfigurationError, InvalidPermissions
 from pairlock.services.limiter import parse_limits
+
+logger = logging.getLogger("pairlock")
 
 PIN_LENGTHS = range(4, 13)
 TOKEN_LIFE = 3600.0
@@ -99,11 +103,8 @@ class Settings(Struct, frozen=True, kw_only=True):
                 raise ConfigurationError(f"token_life: {life!r} is under the second in which tokens count")
         for method in self.long_lived:
             _check_method(method, "long_lived")
-        if self.issuer is not None and not _ISSUER.fullmatch(self.issuer):
-            raise ConfigurationError(
-                f"issuer: {self.issuer!r} must be the address of the pairing sub-app, such as"
-                " https://house.example/pair, without a slash at its end, query or fragment"
-            )
+        if self.issuer is not None:
+            _check_issuer(self.issuer)
 
     def life_of(self, method: str) -> float:
         """For how many seconds a token of a device counts that paired by this method."""
@@ -112,6 +113,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     def timeout_of(self, method: str) -> float:
         """For how many seconds a request by this method lives that a device makes."""
         return {PIN.name: self.pin_timeout, DEVICE_CODE.name: self.device_code_timeout}[method]
+
+
+def _check_issuer(issuer: object) -> None:
+    if not isinstance(issuer, str) or not _ISSUER.fullmatch(issuer):
+        raise ConfigurationError(
+            f"issuer: {issuer!r} must be the address of the pairing sub-app, such as"
+            " https://house.example/pair, without a slash at its end, query or fragment"
+        )
+    host = urlsplit(issuer).hostname or ""
+    address = parse_address(host)
+    if issuer.startswith("http:") and host != "localhost" and not (address and address.is_loopback):
+        logger.warning("issuer: %s is not encrypted: whoever is on the way can read tokens; serve it by https", issuer)
 
 
 def permissions_setting(given: Any) -> Permissions:

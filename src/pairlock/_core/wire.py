@@ -236,18 +236,21 @@ def _redeemed(request: PairingRequest) -> Answer:
 
 
 def device_answer(device: Device) -> Answer:
-    """A device as operators, and the device itself, see it."""
-    return {
-        "id": device.id,
-        "name": device.name,
-        "method": device.method,
-        "permissions": shown_permissions(device.permissions),
-        "created_at": device.created_at,
-        "approved_by": device.approved_by,
-        "expires_at": device.expires_at,
-        "address": device.origin.address,
-        "user_agent": device.origin.user_agent,
-    }
+    """A device as operators, and the device itself, see it; `expires_at` unless it refreshes before."""
+    return _without_none(
+        {
+            "id": device.id,
+            "name": device.name,
+            "method": device.method,
+            "client_id": device.client_id or None,
+            "permissions": shown_permissions(device.permissions),
+            "created_at": device.created_at,
+            "approved_by": device.approved_by,
+            "expires_at": device.expires_at,
+            "address": device.origin.address,
+            "user_agent": device.origin.user_agent,
+        }
+    )
 
 
 def _without_none(answer: Answer) -> Answer:

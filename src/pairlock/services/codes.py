@@ -2,6 +2,7 @@
 
 import secrets
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -42,13 +43,15 @@ class Minted(Struct, frozen=True):
         return f"<Minted {self.request.id}>"
 
 
+@dataclass(frozen=True)
 class QRCode(Picture):
-    """A QR code that pairs one device: `.uri`, `.svg()`, `.png()`, `.terminal()`; `.id` tells what became of it."""
+    """A QR code that pairs one device: `.uri`, `.svg()`, `.png()`, `.terminal()`; for `.expires_in` seconds.
 
-    def __init__(self, uri: str, request: PairingRequest, now: float) -> None:
-        super().__init__(uri)
-        self.id = request.id
-        self.expires_in = seconds_left(request, now)
+    `pairlock.codes.find(code.id)` tells what became of it.
+    """
+
+    id: str
+    expires_in: int
 
 
 class Codes:
@@ -104,7 +107,7 @@ class Codes:
         if base is None:
             raise ConfigurationError("issuer: set it, or give address=, such as https://house.example/pair")
         minted = await self.mint(permissions, method=QR.name, expires_in=expires_in, hint=hint, by=by)
-        return QRCode(uri_of(base, minted.code), minted.request, self._runtime.clock())
+        return QRCode(uri_of(base, minted.code), minted.request.id, seconds_left(minted.request, self._runtime.clock()))
 
     async def find(self, request_id: str, *, by: Operator = APP) -> PairingRequest | None:
         """A code of this operator; None for those of others, and those that are no more."""

@@ -10,6 +10,7 @@ from pairlock._core.codes import DIGITS, is_same, is_secret
 from pairlock._core.derived import code_of, confirmation_pin_of
 from pairlock._core.events import request_event
 from pairlock._core.methods import DEVICE_CODE
+from pairlock._core.names import MAX_NAME
 from pairlock._core.oauth import proves
 from pairlock._core.permissions import Permissions
 from pairlock._core.records import EventType, Origin, PairingRequest
@@ -67,7 +68,7 @@ class DeviceCodes:
         """
         request, secret = await self._requesting.start(
             DEVICE_CODE,
-            name or client.name or client.id,
+            name or client.name or client.id[:MAX_NAME],
             permissions=client.permissions if permissions is None else permissions,
             within=client.permissions,
             origin=origin,

@@ -45,7 +45,8 @@ class Counters:
         shelf = self._shelves[hash(key) % SHELVES]
         hits = shelf.get(key)
         if hits is not None and now < hits.resets_at:
-            hits = Hits(max(hits.count + amount, 0), hits.resets_at)
+            count = hits.count + amount
+            hits = Hits(0 if count < 0 else count, hits.resets_at)  # noqa: FURB136  # max() is a third of a hit
         elif amount > 0:
             if hits is None:
                 self._note(key, now + window)
