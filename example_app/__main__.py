@@ -35,9 +35,15 @@ call "$token" $base/sensors/temperature
 call "$token" $base/control/lamp -X PUT -d on
 call "$token" $base/control/door -X PUT -d open
 
-  4. As the operator: see who is paired, and shut them out. The last call is refused.
+  4. As the operator: hand a one-time code to a second device, which redeems it.
 
 operator={operator}
+code=$(call "$operator" $base/pair/codes -d '{{"permissions": {{"read": ["/sensors/*"]}}}}' | field code)
+second=$(call - $base/pair/redeem -d "{{\"code\": \"$code\", \"name\": \"A script\"}}" | field access_token)
+call "$second" $base/sensors/humidity
+
+  5. See who is paired, and shut them out. The last call is refused.
+
 call "$operator" $base/pair/devices
 call "$operator" $base/pair/devices -X DELETE
 call "$token" $base/sensors/temperature
@@ -78,7 +84,7 @@ def main() -> None:
         sys.exit(str(error))
     print(COMMANDS.format(base=f"http://127.0.0.1:{port}", operator=operator, database=database), flush=True)
     with suppress(KeyboardInterrupt):
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", proxy_headers=False)).run(sockets=[listener])
 
 
 if __name__ == "__main__":
