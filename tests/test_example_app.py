@@ -30,11 +30,11 @@ class Demo:
 
     def steps(self) -> list[str]:
         """The commands to paste, in order; the PIN is read off the display."""
-        ask, type_pin, use, revoke = STEPS.split(self.printed.read_text())[1:]
+        ask, type_pin, use, code, revoke = STEPS.split(self.printed.read_text())[1:]
         read_pin = (
             f"until grep -q ^PIN: {self.printed}; do sleep 0.02; done\npin=$(sed -n 's/^PIN: //p' {self.printed})\n"
         )
-        return [ask + type_pin.replace("printf 'PIN: '; read -r pin\n", read_pin), use, revoke]
+        return [ask + type_pin.replace("printf 'PIN: '; read -r pin\n", read_pin), use, code, revoke]
 
 
 @pytest.fixture
@@ -73,18 +73,19 @@ def _paste(script: str) -> list[Any]:
 
 
 def test_the_printed_commands_pair_a_device_let_it_in_and_shut_it_out(demo: Demo) -> None:
-    sensor, lamp, door, devices, revoked, refused = _paste("".join(demo.steps()))
+    sensor, lamp, door, by_code, devices, revoked, refused = _paste("".join(demo.steps()))
     assert sensor["sensor"] == "temperature"
     assert lamp == {"control": "lamp", "value": "on", "set_by": "My Phone"}
     assert door["error"] == "insufficient_scope"
-    assert [device["name"] for device in devices["devices"]] == ["My Phone"]
-    assert revoked == {"revoked": 1}
+    assert by_code["sensor"] == "humidity"
+    assert [device["name"] for device in devices["devices"]] == ["A script", "My Phone"]
+    assert revoked == {"revoked": 2}
     assert refused["error"] == "invalid_token"
     assert re.search(r'\nPairing request from "My Phone"\nPIN: \d{6}\nExpires in 5:00\n', demo.printed.read_text())
 
 
 def test_a_paired_device_watches_and_writes_over_a_websocket_within_its_permissions(demo: Demo) -> None:
-    ask, use, _ = demo.steps()
+    ask, use, *_ = demo.steps()
     token = _paste(ask + use + 'printf \'"%s"\\n\' "$token"')[-1]
     said = asyncio.run(_talk(f"ws://127.0.0.1:{demo.port}/live", token))
     assert {"written": "/control/lamp", "value": "on"} in said
@@ -134,7 +135,7 @@ def test_a_port_that_is_taken_is_said_before_anything_else(demo: Demo, tmp_path:
 
 
 def test_a_wrong_pin_is_answered_in_words(demo: Demo) -> None:
-    ask, use, _ = demo.steps()
+    ask, use, *_ = demo.steps()
     typo = "pin=$(printf %06d $(((10#$pin + 1) % 1000000)))\n"
     (said,) = subprocess.run(
         ["bash", "-c", ask + typo + use.split("\ncall")[0] + '\necho "$token"'],
