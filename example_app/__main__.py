@@ -39,7 +39,7 @@ call "$token" $base/control/door -X PUT -d open
 
 operator={operator}
 code=$(call "$operator" $base/pair/codes -d '{{"permissions": {{"read": ["/sensors/*"]}}}}' | field code)
-second=$(call - $base/pair/redeem -d "{{\"code\": \"$code\", \"name\": \"A script\"}}" | field access_token)
+second=$(call - $base/pair/redeem -d "{{\\"code\\": \\"$code\\", \\"name\\": \\"A script\\"}}" | field access_token)
 call "$second" $base/sensors/humidity
 
   5. See who is paired, and shut them out. The last call is refused.
