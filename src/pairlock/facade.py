@@ -156,13 +156,8 @@ class Pairlock:
             max_staleness=max_staleness,
             server_name=server_name,
         )
-        opened = open_store(store) if isinstance(store, str) else store
-        if not hasattr(opened, "commit"):
-            raise ConfigurationError(f"store: give a URL such as sqlite:///pairlock.db, or a Store, not {store!r}")
-        if operator is not None and not callable(operator):
-            raise ConfigurationError("operator: give a function of the connection, such as operator_token(secret)")
-        if decide is not None and not callable(decide):
-            raise ConfigurationError("decide: give an async function of what asks, which returns Approve, Deny or None")
+        opened = _store(store)
+        _check_callables(operator, decide)
         runtime = self._runtime = Runtime(opened, _key_source(opened, secret_keys), self.settings, clock)
         self._verifier = Verifier(runtime)
         self.window = Windows(runtime)
@@ -175,8 +170,13 @@ class Pairlock:
         self.device_codes = DeviceCodes(runtime, requesting, self.tokens)
         self.codes = Codes(runtime, requesting, self.tokens)
         self.audit = Audit(runtime)
-        self._callers = callers = Callers(self.settings)
-        self.app: Starlette = pairing_app(
+        self._callers = Callers(self.settings)
+        self.app: Starlette = self._sub_app(operator)
+        self._well_known: WellKnown | None = None
+
+    def _sub_app(self, operator: OperatorHook | None) -> Starlette:
+        runtime, callers = self._runtime, self._callers
+        return pairing_app(
             DeviceSide(runtime, self.pairing, self.tokens, self.devices, self._verifier, callers),
             OAuthSide(runtime, self.device_codes, self.tokens, callers),
             CodeSide(runtime, self.codes, self.tokens, callers, operator),
@@ -184,7 +184,6 @@ class Pairlock:
             ServiceSide(runtime, self.window, self.pin_guesses, self.audit, operator),
             self.lifespan,
         )
-        self._well_known: WellKnown | None = None
 
     # Starting and stopping
 
@@ -317,6 +316,20 @@ async def _call(callback: Callback, prompt: Prompt) -> None:
         result = callback(prompt)
         if inspect.isawaitable(result):
             await result
+
+
+def _store(store: object) -> Store:
+    opened: Any = open_store(store) if isinstance(store, str) else store
+    if not hasattr(opened, "commit"):
+        raise ConfigurationError(f"store: give a URL such as sqlite:///pairlock.db, or a Store, not {store!r}")
+    return opened  # type: ignore[no-any-return]  # a Store as far as can be seen
+
+
+def _check_callables(operator: object, decide: object) -> None:
+    if operator is not None and not callable(operator):
+        raise ConfigurationError("operator: give a function of the connection, such as operator_token(secret)")
+    if decide is not None and not callable(decide):
+        raise ConfigurationError("decide: give an async function of what asks, which returns Approve, Deny or None")
 
 
 def _key_source(store: Store, secret_keys: Sequence[str | bytes] | None) -> Callable[[], Keys]:

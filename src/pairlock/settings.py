@@ -19,6 +19,14 @@ from pairlock.services.limiter import parse_limits
 logger = logging.getLogger("pairlock")
 
 PIN_LENGTHS = range(4, 13)
+DURATIONS = (
+    "pin_timeout",
+    "device_code_timeout",
+    "refresh_idle",
+    "max_staleness",
+    "window_timeout",
+    "decide_timeout",
+)
 TOKEN_LIFE = 3600.0
 LONG_LIFE = 90 * 86400.0
 _ISSUER = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?")
@@ -87,20 +95,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if type(self.pin_length) is not int or self.pin_length not in PIN_LENGTHS:
             raise ConfigurationError(f"pin_length: {self.pin_length!r} is not from 4 to 12; 6 is a good choice")
-        for name in (
-            "pin_timeout",
-            "device_code_timeout",
-            "refresh_idle",
-            "max_staleness",
-            "window_timeout",
-            "decide_timeout",
-        ):
+        for name in DURATIONS:
             _check_seconds(getattr(self, name), name)
         for method, life in self.token_life.items():
             _check_method(method, "token_life")
-            _check_seconds(life, "token_life")
-            if life < 1:
-                raise ConfigurationError(f"token_life: {life!r} is under the second in which tokens count")
+            _check_token_life(life)
         for method in self.long_lived:
             _check_method(method, "long_lived")
         if self.issuer is not None:
@@ -152,6 +151,12 @@ def token_life_setting(given: Any) -> dict[str, float]:
 def _check_seconds(seconds: object, setting: str) -> None:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise ConfigurationError(f"{setting}: {seconds!r} is not a positive number of seconds, such as 300")
+
+
+def _check_token_life(seconds: float) -> None:
+    _check_seconds(seconds, "token_life")
+    if seconds < 1:
+        raise ConfigurationError(f"token_life: {seconds!r} is under the second in which tokens count")
 
 
 def _check_method(method: object, setting: str) -> None:

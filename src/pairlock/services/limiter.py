@@ -74,25 +74,26 @@ class Limiter:
 
     async def hit(self, name: str, limits: str, source: str) -> None:
         """Count one call in each window, a refused one too. Raises TooManyRequests when one holds too many."""
-        key = key_of(source)
-        if used_up := [rate for rate in rates(name, limits) if not await self._windows.hit(rate, key)]:
-            raise await self._refusal(used_up, key)
+        key, all_rates = key_of(source), rates(name, limits)
+        if not all([await self._windows.hit(rate, key) for rate in all_rates]):  # a list: each is counted
+            raise await self._refusal(all_rates, key)
 
     async def check(self, name: str, limits: str, source: str) -> None:
         """Count nothing. Raises TooManyRequests when the next call would be one too many."""
-        key = key_of(source)
-        if used_up := [rate for rate in rates(name, limits) if not await self._windows.test(rate, key)]:
-            raise await self._refusal(used_up, key)
+        key, all_rates = key_of(source), rates(name, limits)
+        if not all([await self._windows.test(rate, key) for rate in all_rates]):
+            raise await self._refusal(all_rates, key)
 
     async def take_back(self, name: str, limits: str, source: str) -> None:
         """Forget one call: what turned out right was no wrong guess."""
         for rate in rates(name, limits):
             await self._windows.hit(rate, key_of(source), cost=-1)
 
-    async def _refusal(self, used_up: list[Rate], key: str) -> TooManyRequests:
-        """To come again when the windows of all of these have ended."""
-        ends = [await self._counters.get_expiry(rate.key_for(key)) for rate in used_up]
-        return TooManyRequests(retry_after=max(ceil(max(ends) - self._clock()), 1))
+    async def _refusal(self, all_rates: tuple[Rate, ...], key: str) -> TooManyRequests:
+        """To come again when the next call is let through: a window that is just full now is waited for too."""
+        full = [rate for rate in all_rates if not await self._windows.test(rate, key)]
+        ends = [await self._counters.get_expiry(rate.key_for(key)) for rate in full]
+        return TooManyRequests(retry_after=max(1, ceil(max(ends, default=0) - self._clock())))
 
 
 def parse_limits(text: str, setting: str) -> tuple[Rate, ...]:

@@ -37,9 +37,6 @@ class Counters:
         self._shelves: tuple[dict[str, Hits], ...] = tuple({} for _ in range(SHELVES))
         self._ends: list[tuple[float, str]] = []
 
-    def __len__(self) -> int:
-        return len(self._ends)
-
     def hit(self, key: str, window: float, now: float, amount: int) -> Hits:
         """Count, look or take back."""
         shelf = self._shelves[hash(key) % SHELVES]
