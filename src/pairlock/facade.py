@@ -95,7 +95,8 @@ class Pairlock:
     returns an Operator or None. Durations are in seconds.
 
     `decide` is asked first about each device that asks, and answers Approve, Deny, or None to leave it to the PIN
-    or an operator. `issuer` is the address of the pairing sub-app where requests do not tell it. `token_life` is
+    or an operator. `issuer` is the address of the pairing sub-app where requests do not tell it,
+    `verification_uri` that of a page of yours where operators type user codes. `token_life` is
     one number or one by method (an hour by default); `long_lived` names methods whose devices get one token, for 90
     days by default, and no refresh token.
     `clients` registers OAuth clients (without it, any public one may ask); `resource_servers` are the ids and
@@ -130,6 +131,7 @@ class Pairlock:
         limits: Limits = Limits(),  # noqa: B008  # frozen
         trusted_proxies: Sequence[str] = (),
         issuer: str | None = None,
+        verification_uri: str | None = None,
         max_staleness: float = 10,
         server_name: str = "pairlock",
         clock: Callable[[], float] = time.time,
@@ -153,6 +155,7 @@ class Pairlock:
             limits=limits,
             trusted_proxies=parse_networks(trusted_proxies),
             issuer=issuer,
+            verification_uri=verification_uri,
             max_staleness=max_staleness,
             server_name=server_name,
         )

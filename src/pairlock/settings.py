@@ -29,7 +29,7 @@ DURATIONS = (
 )
 TOKEN_LIFE = 3600.0
 LONG_LIFE = 90 * 86400.0
-_ISSUER = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?")
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?")
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -82,6 +82,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_staleness: float = 10
     server_name: str = "pairlock"
     issuer: str | None = None
+    verification_uri: str | None = None
     window_open: bool = True
     window_timeout: float = 300
     confirmation_pin: bool = False
@@ -102,8 +103,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             _check_token_life(life)
         for method in self.long_lived:
             _check_method(method, "long_lived")
-        if self.issuer is not None:
-            _check_issuer(self.issuer)
+        for name in ("issuer", "verification_uri"):
+            _check_address(getattr(self, name), name)
 
     def life_of(self, method: str) -> float:
         """For how many seconds a token of a device counts that paired by this method."""
@@ -114,16 +115,18 @@ class Settings(Struct, frozen=True, kw_only=True):
         return {PIN.name: self.pin_timeout, DEVICE_CODE.name: self.device_code_timeout}[method]
 
 
-def _check_issuer(issuer: object) -> None:
-    if not isinstance(issuer, str) or not _ISSUER.fullmatch(issuer):
+def _check_address(given: object, setting: str) -> None:
+    if given is None:
+        return
+    if not isinstance(given, str) or not _ADDRESS.fullmatch(given):
         raise ConfigurationError(
-            f"issuer: {issuer!r} must be the address of the pairing sub-app, such as"
-            " https://house.example/pair, without a slash at its end, query or fragment"
+            f"{setting}: {given!r} must be an address such as https://house.example/pair,"
+            " without a slash at its end, query or fragment"
         )
-    host = urlsplit(issuer).hostname or ""
+    host = urlsplit(given).hostname or ""
     address = parse_address(host)
-    if issuer.startswith("http:") and host != "localhost" and not (address and address.is_loopback):
-        logger.warning("issuer: %s is not encrypted: whoever is on the way can read tokens; serve it by https", issuer)
+    if given.startswith("http:") and host != "localhost" and not (address and address.is_loopback):
+        logger.warning("%s: %s is not encrypted: whoever is on the way can read tokens; serve https", setting, given)
 
 
 def permissions_setting(given: Any) -> Permissions:

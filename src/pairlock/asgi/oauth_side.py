@@ -47,7 +47,8 @@ class OAuthSide:
             challenge=challenge_of(form),
             origin=self.callers.origin(request, form.get("hint", "")),
         )
-        page, now = self.callers.mount_url(request) + VERIFICATION_PAGE, self.runtime.clock()
+        page = self.runtime.settings.verification_uri or self.callers.mount_url(request) + VERIFICATION_PAGE
+        now = self.runtime.clock()
         return answer(
             device_authorization_answer(
                 started.request, started.device_code, started.user_code, verification_uri=page, now=now

@@ -95,6 +95,7 @@ class Pairing:
         if request.state is State.APPROVED:
             return await self.redeem(request_id, secret)
         await self._windows.check()
+        await self._guesses.check()
         async with self._limited(origin):
             return await self._try_pin(request_id, secret, typed)
 
