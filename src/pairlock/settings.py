@@ -19,6 +19,7 @@ from pairlock.services.limiter import parse_limits
 logger = logging.getLogger("pairlock")
 
 PIN_LENGTHS = range(4, 13)
+SWITCHES = ("enabled", "window_open", "confirmation_pin", "same_network")
 DURATIONS = (
     "pin_timeout",
     "device_code_timeout",
@@ -96,6 +97,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if type(self.pin_length) is not int or self.pin_length not in PIN_LENGTHS:
             raise ConfigurationError(f"pin_length: {self.pin_length!r} is not from 4 to 12; 6 is a good choice")
+        for name in SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name}: {getattr(self, name)!r} is neither True nor False")
+        if not isinstance(self.limits, Limits):
+            raise ConfigurationError('limits: give Limits(starts="3/minute", ...)')
         for name in DURATIONS:
             _check_seconds(getattr(self, name), name)
         for method, life in self.token_life.items():

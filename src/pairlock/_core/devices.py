@@ -20,6 +20,7 @@ def revoked(device: Device, now: float) -> Device:
 
 def may_be_reissued(device: Device, now: float) -> bool:
     """Whether its redeemer may say that the answer never arrived: paired by a code a moment ago, and not used since."""
+    if not 0 <= now - device.created_at < RETRY_WITHIN:
+        return False
     by_code = METHODS[device.method].initial is State.APPROVED
-    unused = device.used_at is None and device.rotated_at is None
-    return by_code and unused and is_paired(device, now) and 0 <= now - device.created_at < RETRY_WITHIN
+    return by_code and device.used_at is None and device.rotated_at is None and is_paired(device, now)

@@ -54,7 +54,9 @@ class Verifier:
 
     async def _look_up(self, token: bytes, claims: Claims) -> Grant:
         grant = Grant(claims, self.runtime.standings.of(claims.device_id))  # held from here on: no event is missed
-        device = await self.runtime.settle(partial(self._find_used, claims.device_id))
+        device = await self._find(claims.device_id)
+        if may_be_reissued(device, self.runtime.clock()):
+            device = await self.runtime.settle(partial(self._mark_used, claims.device_id))
         self.runtime.standings.load(device)
         if not grant.revoked:
             if len(self.grants) >= MAX_GRANTS:
@@ -62,13 +64,16 @@ class Verifier:
             self.grants[token] = grant
         return grant
 
-    async def _find_used(self, device_id: str) -> Device:
-        """The device of a token that is used for the first time here; its very first time ever is written down
-        while somebody might say that the token never arrived."""
-        store, now = await self.runtime.ready(), self.runtime.clock()
+    async def _find(self, device_id: str) -> Device:
+        store = await self.runtime.ready()
         device = await store.find(Device, device_id)
         if device is None or device.revoked_at is not None:
             raise InvalidToken
+        return device
+
+    async def _mark_used(self, device_id: str) -> Device:
+        """Write down the very first use of a device's token, while somebody might say that it never arrived."""
+        device, now = await self._find(device_id), self.runtime.clock()
         if may_be_reissued(device, now):
             device = device.evolve(used_at=now)
             await self.runtime.commit(Swap(device))
