@@ -128,7 +128,7 @@ class Pairlock:
         refresh_idle: float = 90 * 86400,
         clients: Iterable[Client] | None = None,
         resource_servers: Mapping[str, str] | None = None,
-        limits: Limits = Limits(),  # noqa: B008  # frozen
+        limits: Limits | None = None,
         trusted_proxies: Sequence[str] = (),
         issuer: str | None = None,
         verification_uri: str | None = None,
@@ -152,7 +152,7 @@ class Pairlock:
             refresh_idle=refresh_idle,
             clients=Clients(clients),
             resource_servers=ResourceServers(resource_servers or {}),
-            limits=limits,
+            limits=Limits() if limits is None else limits,
             trusted_proxies=parse_networks(trusted_proxies),
             issuer=issuer,
             verification_uri=verification_uri,

@@ -14,7 +14,6 @@ from pairlock._core.methods import DEVICE_CODE, METHODS, PIN
 from pairlock._core.permissions import Permissions
 from pairlock._core.sources import Network, parse_address
 from pairlock.errors import ConfigurationError, InvalidPermissions
-from pairlock.services.limiter import parse_limits
 
 logger = logging.getLogger("pairlock")
 
@@ -55,6 +54,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     codes: int = 20  # that an operator may have waiting
 
     def __post_init__(self) -> None:
+        from pairlock.services.limiter import parse_limits  # only here: the library takes long to import
+
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if isinstance(value, str):
@@ -89,7 +90,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     confirmation_pin: bool = False
     same_network: bool = False
     decide_timeout: float = 10
-    limits: Limits = Limits()
+    limits: Limits
     trusted_proxies: tuple[Network, ...] = ()
     clients: Clients = Clients(None)
     resource_servers: ResourceServers = ResourceServers({})

@@ -36,7 +36,7 @@ async def measure() -> Rows:
     async with pairing() as pairlock, pairing() as busy:
         await pairlock._runtime.commit(Add(devices[0]))
         await busy._runtime.commit(*map(Add, devices))
-        headers = [b"Bearer " + pairlock.devices.token(device)[0].encode() for device in devices]
+        headers = [b"Bearer " + pairlock.tokens.access(device)[0].encode() for device in devices]
         for header in headers:
             await busy._verifier.admit(header)
         times = await interleave(

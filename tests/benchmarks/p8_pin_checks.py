@@ -63,7 +63,7 @@ async def check_pins(pairlock: Pairlock, spell: int) -> None:
 
 async def check_pin(pairlock: Pairlock, address: str) -> None:
     started = await pairlock.pairing.start("Living room phone", origin=origin_of(address))
-    right = pairlock.pairing.pin(started.request) or ""
+    right = pairlock.deciding.pin(started.request) or ""
     wrong = right[:-1] + str((int(right[-1]) + 1) % 10)
     with suppress(PairlockError):
         await pairlock.pairing.submit_pin(started.request.id, started.secret, wrong)

@@ -41,9 +41,9 @@ async def pairing(store: str = "memory://", permissions: dict[str, list[str]] = 
 async def pair(pairlock: Pairlock, name: str = "Living room phone") -> str:
     """The token of a device that has paired by its PIN."""
     started = await pairlock.pairing.start(name)
-    pin = pairlock.pairing.pin(started.request)
+    pin = pairlock.deciding.pin(started.request)
     redeemed = await pairlock.pairing.submit_pin(started.request.id, started.secret, pin or "")
-    return pairlock.devices.token(redeemed.device)[0]
+    return pairlock.tokens.access(redeemed.device)[0]
 
 
 def a_scope(token: str, path: str = ALLOWED, *, headers: int = 4) -> Scope:

@@ -207,16 +207,16 @@ async def test_old_keys_verify_and_the_newest_signs_across_restarts(make: Make) 
 async def test_a_pin_whose_key_was_removed_is_right_no_more_and_is_not_shown(make: Make) -> None:
     first = make(secret_keys=[KEY])
     started = await first.pairing.start("Phone")
-    pin = first.pairing.pin(started.request)
+    pin = first.deciding.pin(started.request)
     assert pin is not None
 
     still = make(secret_keys=[KEY, OTHER_KEY])
     await still.start()
-    assert still.pairing.pin(started.request) == pin
+    assert still.deciding.pin(started.request) == pin
 
     after = make(secret_keys=[OTHER_KEY])
     await after.start()
-    assert after.pairing.pin(started.request) is None
+    assert after.deciding.pin(started.request) is None
     with pytest.raises(InvalidPin):
         await after.pairing.submit_pin(started.request.id, started.secret, pin)
     assert (await still.pairing.submit_pin(started.request.id, started.secret, pin)).device.name == "Phone"

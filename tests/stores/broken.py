@@ -1,6 +1,7 @@
 """Stores that break one promise each, under the suite that should notice: run by test_teeth.py, not by itself."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import Phase, settings
 
 from pairlock._core.records import AuditEvent, Device, PairingRequest, Record
 from pairlock.stores.contract import Batch, Conflict, Hits, Log, Store, Swap, Write
-from pairlock.stores.memory import MemoryData, MemoryStore
+from pairlock.stores.memory import Counters, MemoryData, MemoryStore
 from pairlock.testing import StoreContract
 from pairlock.testing.contract import feed, model
 
@@ -87,15 +88,74 @@ class PurgesEarly(MemoryStore):
 class CountsPerHandle(MemoryStore):
     def __init__(self, data: MemoryData) -> None:
         super().__init__(data)
-        self._own = MemoryData()
+        self._own = Counters()
 
-    async def hit(self, key: str, window: float, now: float) -> Hits:
-        return self._own.hit(key, window, now)
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        return self._own.hit(key, window, now, amount)
 
 
 class NeverResets(MemoryStore):
-    async def hit(self, key: str, window: float, now: float) -> Hits:
-        return await super().hit(key, 1e9, now)
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        return await super().hit(key, 1e9, now, amount)
+
+
+class CountsOneByOne(MemoryStore):
+    """Counts a hit of any amount once."""
+
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        return await super().hit(key, window, now, min(amount, 1))
+
+
+class CountsLooks(MemoryStore):
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        return await super().hit(key, window, now, amount or 1)
+
+
+class KeepsLooks(MemoryStore):
+    """Begins a window when it is only to look."""
+
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        if amount == 0:
+            await super().hit(key, window, now, 1)
+        return await super().hit(key, window, now, amount or -1)
+
+
+class TakesNothingBack(MemoryStore):
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        return await super().hit(key, window, now, max(amount, 0))
+
+
+class GoesBelowZero(MemoryStore):
+    """Keeps in mind what could not be taken back."""
+
+    def __init__(self, data: MemoryData) -> None:
+        super().__init__(data)
+        self._debts: Counter[str] = Counter()
+
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        before = await super().hit(key, window, now, 0)
+        self._debts[key] += max(-amount - before.count, 0)
+        hits = await super().hit(key, window, now, amount)
+        return Hits(hits.count - self._debts[key], hits.resets_at)
+
+
+class TakesBackFromNothing(MemoryStore):
+    """Begins a window when there is nothing to take back."""
+
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        if amount < 0 and (await super().hit(key, window, now, 0)).count == 0:
+            await super().hit(key, window, now, 1)
+        return await super().hit(key, window, now, amount)
+
+
+class LooksThenCounts(MemoryStore):
+    """Looks first and counts afterwards, as with SELECT and then UPDATE."""
+
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        before = await super().hit(key, window, now, 0)
+        await asyncio.sleep(0)
+        between = await super().hit(key, window, now, 0)
+        return await super().hit(key, window, now, before.count - between.count + amount)
 
 
 class DropsEvents(MemoryStore):
@@ -212,6 +272,13 @@ TestPurgesNothing = suite_for(PurgesNothing)
 TestPurgesEarly = suite_for(PurgesEarly)
 TestCountsPerHandle = suite_for(CountsPerHandle)
 TestNeverResets = suite_for(NeverResets)
+TestCountsOneByOne = suite_for(CountsOneByOne)
+TestCountsLooks = suite_for(CountsLooks)
+TestKeepsLooks = suite_for(KeepsLooks)
+TestTakesNothingBack = suite_for(TakesNothingBack)
+TestGoesBelowZero = suite_for(GoesBelowZero)
+TestTakesBackFromNothing = suite_for(TakesBackFromNothing)
+TestLooksThenCounts = suite_for(LooksThenCounts)
 TestDropsEvents = suite_for(DropsEvents)
 TestRepeatsEvents = suite_for(RepeatsEvents)
 TestDeafToOthers = suite_for(DeafToOthers)

@@ -14,7 +14,7 @@ from pairlock._core.states import State
 from pairlock.stores.contract import Add
 from pairlock.stores.sqlite import SQLiteStore
 from pairlock.testing import a_device, a_request
-from tests.stores.workers import ATTEMPTS_EACH, run_together, start
+from tests.stores.workers import ATTEMPTS_EACH, HITS_EACH, run_together, start
 
 REQUESTS = 300
 PROCESSES = 4
@@ -53,6 +53,18 @@ def test_of_6000_attempts_by_four_processes_each_request_is_redeemed_once(path: 
     assert Counter(device.request_id for device in devices) == times
     assert {request.state for request in requests} == {State.REDEEMED}
     assert {request.version for request in requests} == {2}
+
+
+def test_the_hits_of_four_processes_are_all_counted(path: Path) -> None:
+    async def counted() -> int:
+        store = SQLiteStore(path)
+        await store.open()
+        hits = await store.hit("key", 60, 1000, 0)
+        await store.aclose()
+        return hits.count
+
+    run_together(PROCESSES, "count", path)
+    assert asyncio.run(counted()) == PROCESSES * HITS_EACH * (1 + 2 - 1)
 
 
 def test_eight_processes_may_make_the_file_at_once(path: Path) -> None:

@@ -35,6 +35,7 @@ class TestTrouble:
                 assert raised.value.retry_after == 1
                 assert isinstance(raised.value.__cause__, sqlite3.OperationalError)
             assert await store.find(Device, device.id) == device
+            assert (await store.hit("key", 1, 1, 0)).count == 0  # a look takes no lock
         await store.commit(Swap(device.evolve()))
 
     async def test_waiting_for_a_lock_never_holds_the_loop(self, path: Path) -> None:
@@ -135,7 +136,7 @@ class TestPlans:
 
     async def test_every_statement_goes_by_an_index(self, store: SQLiteStore) -> None:
         statements = await self.all_statements(store)
-        assert len(statements) >= 18
+        assert len(statements) >= 20
         for statement in statements:
             for *_, step in await rows(store, f"EXPLAIN QUERY PLAN {statement}"):
                 scans = str(step).startswith("SCAN") and "sqlite_sequence" not in str(step)  # which has one row
@@ -159,7 +160,8 @@ class TestPlans:
         await store.list_devices(before="x")
         await store.list_events()
         await store.list_events(before=5)
-        await store.hit("key", 1, 1)
+        for amount in (1, 0, -1):
+            await store.hit("key", 1, 1, amount)
         await store.purge(1)
         await (feed := store.watch()).__anext__()
         await feed.aclose()

@@ -53,10 +53,21 @@ TEETH: dict[str, tuple[str, ...]] = {
     "TestCountsPerHandle": (
         MODEL,
         "test_parallel_hits_are_all_counted",
+        "test_parallel_hits_and_those_taken_back_are_all_counted",
         "test_hits_are_counted_through_every_handle",
         "test_counts_survive_the_handle",
     ),
     "TestNeverResets": (MODEL, "test_a_count_starts_anew_once_its_window_has_passed"),
+    "TestCountsOneByOne": (MODEL, "test_several_hits_are_counted_at_once"),
+    "TestCountsLooks": (MODEL, "test_looking_counts_nothing"),
+    "TestKeepsLooks": (MODEL, "test_looking_begins_no_window_and_keeps_nothing"),
+    "TestTakesNothingBack": (MODEL, "test_hits_are_taken_back"),
+    "TestGoesBelowZero": (MODEL, "test_no_more_is_taken_back_than_was_counted"),
+    "TestTakesBackFromNothing": (MODEL, "test_taking_back_where_no_window_runs_does_nothing"),
+    "TestLooksThenCounts": (
+        "test_parallel_hits_are_all_counted",
+        "test_parallel_hits_and_those_taken_back_are_all_counted",
+    ),
     "TestDropsEvents": (
         "test_a_feed_goes_on_from_a_cursor",
         "test_a_feed_catches_up_however_long_it_was_away",

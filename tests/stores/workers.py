@@ -20,6 +20,7 @@ from pairlock.testing import a_device, a_request, an_event
 ROOT = Path(__file__).parents[2]
 ATTEMPTS_EACH = 5  # at each request, by each process
 CALLERS = 8
+HITS_EACH = 50
 
 
 def start(what: str, path: Path) -> subprocess.Popen[str]:
@@ -77,6 +78,15 @@ async def redeem(store: SQLiteStore) -> list[str]:
     return redeemed
 
 
+async def count(store: SQLiteStore) -> list[str]:
+    """Hit one counter many times, and take a third of it back."""
+    await store.open()
+    for _ in range(HITS_EACH):
+        await asyncio.gather(*(store.hit("key", 60, 1000, amount) for amount in (1, 2, -1)))
+    await store.aclose()
+    return ["counted"]
+
+
 async def write_until_killed(store: SQLiteStore) -> list[str]:
     """Pairs that belong together, for ever; says so after each."""
     await store.open()
@@ -91,6 +101,7 @@ async def write_until_killed(store: SQLiteStore) -> list[str]:
 TASKS: dict[str, Callable[[SQLiteStore], Awaitable[list[str]]]] = {
     "open": open_only,
     "redeem": redeem,
+    "count": count,
     "write": write_until_killed,
 }
 

@@ -34,7 +34,7 @@ class Rate(RateLimitItemPerSecond):
         return self.multiples
 
 
-# Not a subclass of Storage: that would wrap every method to catch errors, and a hit take a quarter longer.
+# Not a subclass of Storage: that wraps each method to translate errors, which ours need not, and costs in every hit.
 @Storage.register
 class StoredCounters:
     """A store of ours as `limits` wants one for its fixed windows, which end by our clock."""

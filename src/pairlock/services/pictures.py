@@ -9,10 +9,6 @@ from functools import cached_property
 from io import BytesIO
 from itertools import groupby
 
-import png  # type: ignore[import-untyped]  # pypng has no types
-from qrcode.constants import ERROR_CORRECT_M  # type: ignore[import-untyped]  # qrcode has no types
-from qrcode.main import QRCode  # type: ignore[import-untyped]
-
 from pairlock.errors import ConfigurationError
 
 LONGEST = 2331  # bytes, in the largest code at level M: ISO/IEC 18004, table 7
@@ -58,6 +54,8 @@ class Picture:
 
     def png(self) -> bytes:
         """A PNG file, black on white, 8 pixels a module."""
+        import png  # type: ignore[import-untyped]  # only here, since few services draw; pypng has no types
+
         size = SCALE * len(self._modules)
         rows = [bytes(0x00 if dark else 0xFF for dark in row) for row in self._modules for _ in range(SCALE)]
         file = BytesIO()
@@ -77,6 +75,9 @@ class Picture:
     @cached_property
     def _modules(self) -> tuple[Row, ...]:
         """The rows of the code and the quiet zone around it; True is dark. If threads race, each finds the same."""
+        from qrcode.constants import ERROR_CORRECT_M  # type: ignore[import-untyped]  # as above
+        from qrcode.main import QRCode  # type: ignore[import-untyped]
+
         code = QRCode(error_correction=ERROR_CORRECT_M, border=QUIET_ZONE)
         # The library writes runs of at least 20 digits or capitals in fewer bits each. That pays for their headers
         # in every version, so what fits as bytes (LONGEST) fits; shorter runs would not.

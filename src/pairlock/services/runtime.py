@@ -7,7 +7,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pairlock._core.codes import ID_RANDOM_BYTES, make_id
 from pairlock._core.grants import Grant
@@ -16,9 +16,11 @@ from pairlock._core.records import AuditEvent, Setting
 from pairlock._core.standings import Standing, Standings
 from pairlock._core.tokens import TokenSigner
 from pairlock.errors import ConfigurationError, StoreError, TemporarilyUnavailable
-from pairlock.services.limiter import Limiter
 from pairlock.settings import Settings
 from pairlock.stores.contract import Add, Batch, Conflict, Log, Store, Write
+
+if TYPE_CHECKING:
+    from pairlock.services.limiter import Limiter
 
 T = TypeVar("T")
 
@@ -45,7 +47,7 @@ class Runtime:
         self.standings = Standings(self._cut)
         self.grants: OrderedDict[bytes, Grant] = OrderedDict()  # what was verified since the start, by token
         self.fresh = False
-        self.limiter = Limiter(self.ready, clock)
+        self.limiter = self._limiter()
         self.loop: asyncio.AbstractEventLoop | None = None
         self._store = store
         self._load_keys = load_keys
@@ -59,6 +61,11 @@ class Runtime:
         self._stale_timer: asyncio.TimerHandle | None = None
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._listeners: set[asyncio.Queue[AuditEvent]] = set()
+
+    def _limiter(self) -> "Limiter":
+        from pairlock.services.limiter import Limiter  # only here: the library takes long to import
+
+        return Limiter(self.ready, self.clock)
 
     async def ready(self) -> Store:
         """The open store; starts what is not running. Raises StoreError or ConfigurationError when that fails."""

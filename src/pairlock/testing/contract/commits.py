@@ -37,6 +37,14 @@ FULL_REQUEST = PairingRequest(
     message="welcome",
     reason="not today",
     device_id="device-1",
+    client_id="tv",
+    challenge="E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+    interval=10,
+    polled_at=1001.5,
+    refused_at=1002.5,
+    present_until=1060.5,
+    token_life=600.0,
+    ended_at=1234.5678,
 )
 FULL_DEVICE = Device(
     id="device-1",
@@ -51,6 +59,13 @@ FULL_DEVICE = Device(
     origin=ORIGIN,
     epoch=5,
     revoked_at=1600.75,
+    client_id="tv",
+    token_life=600.0,
+    refresh_digest=bytes(range(128, 160)),
+    rotated_from=bytes(range(96, 128)),
+    rotated_at=1500.5,
+    expires_at=9000.5,
+    used_at=1001.25,
 )
 FULL_SETTING = Setting(
     id="setting-1", version=2, purge_at=9.5, value={"list": [1, 2.5, None, True, "ü"], "empty": {}, "big": 2**53}
@@ -68,6 +83,7 @@ FULL_EVENT = AuditEvent(
     epoch=2,
     permissions=PERMISSIONS,
     reason="too wide",
+    expires_at=1600.5,
     purge_at=5000.0,
 )
 
