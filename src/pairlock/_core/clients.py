@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from pairlock._core.codes import digest_secret, is_secret
+from pairlock._core.names import clean_name
 from pairlock._core.permissions import Permissions
-from pairlock.errors import ConfigurationError, InvalidClient
+from pairlock.errors import ConfigurationError, InvalidClient, InvalidRequest
 
 MIN_SECRET = 16
 MAX_ID = 200
@@ -27,6 +28,7 @@ class Client(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_client_id(self.id, "clients")
+        _check_name(self.name, f"clients: {self.id}")
         if self.secret is not None:
             _check_secret(self.secret, f"clients: {self.id}")
 
@@ -98,6 +100,14 @@ def _by_id(clients: Iterable[Client]) -> dict[str, Client]:
 def _check_secret(secret: object, setting: str) -> None:
     if not isinstance(secret, str) or len(secret) < MIN_SECRET or not _VISIBLE.fullmatch(secret):
         raise ConfigurationError(f"{setting}: a secret is at least {MIN_SECRET} visible ASCII characters")
+
+
+def _check_name(name: str, setting: str) -> None:
+    try:
+        if name:
+            clean_name(name)
+    except InvalidRequest as error:
+        raise ConfigurationError(f"{setting}: {error.details['detail']}") from None
 
 
 def _proves(offered: str, secret: str | None) -> bool:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from pairlock._core.codes import digest_secret, encode_secret, is_same, is_secret
 from pairlock._core.keys import Keys
 from pairlock._core.records import Device
+from pairlock._core.requests import MAX_CLOCK_SKEW
 
 PREFIX = "plr_"
 REPLAY_WITHIN = 10.0  # seconds after its rotation in which a refresh token may be presented again
@@ -44,6 +45,16 @@ def make(keys: Keys, device_id: str, secret: str) -> RefreshToken:
     return RefreshToken(device_id, secret, _seals(keys, device_id, secret)[0])
 
 
+def first(keys: Keys, device_id: str, told: str) -> RefreshToken:
+    """The first refresh token of a device, out of a secret told at its pairing: the same one for the same secret."""
+    return make(keys, device_id, _first_secrets(keys, device_id, told)[0])
+
+
+def first_again(keys: Keys, device: Device, told: str) -> RefreshToken | None:
+    """The first refresh token of a device while it counts; None when the key it was derived with is gone."""
+    return _counting(keys, device, _first_secrets(keys, device.id, told))
+
+
 def is_ours(keys: Keys, token: RefreshToken) -> bool:
     """Whether we gave this token out, at any time, under a key we still have."""
     return any(is_same(token.seal, seal) for seal in _seals(keys, token.device_id, token.secret))
@@ -58,7 +69,7 @@ def was_just_rotated(device: Device, token: RefreshToken, now: float) -> bool:
     """Whether this token counted until a moment ago, so that its answer may have been lost (or it was sent twice)."""
     if device.rotated_from is None or device.rotated_at is None or not is_secret(token.secret, device.rotated_from):
         return False
-    return 0 <= now - device.rotated_at < REPLAY_WITHIN
+    return -MAX_CLOCK_SKEW <= now - device.rotated_at < REPLAY_WITHIN  # another process's clock may be behind
 
 
 def successor(keys: Keys, token: RefreshToken) -> RefreshToken:
@@ -68,13 +79,21 @@ def successor(keys: Keys, token: RefreshToken) -> RefreshToken:
 
 def successor_again(keys: Keys, device: Device, token: RefreshToken) -> RefreshToken | None:
     """The token that took the place of this one; None when the key it was derived with is gone."""
-    made = (make(keys, device.id, secret) for secret in _next_secrets(keys, token))
-    return next((token for token in made if counts(device, token)), None)
+    return _counting(keys, device, _next_secrets(keys, token))
 
 
 def digest(token: RefreshToken) -> bytes:
     """What is kept of it."""
     return digest_secret(token.secret)
+
+
+def _counting(keys: Keys, device: Device, secrets: list[str]) -> RefreshToken | None:
+    made = (make(keys, device.id, secret) for secret in secrets)
+    return next((token for token in made if counts(device, token)), None)
+
+
+def _first_secrets(keys: Keys, device_id: str, told: str) -> list[str]:
+    return [encode_secret(derived) for derived in keys.derive_all("first refresh", f"{device_id}.{told}")]
 
 
 def _next_secrets(keys: Keys, token: RefreshToken) -> list[str]:

@@ -52,6 +52,14 @@ def advance(request: PairingRequest, now: float, *events: Event, **changes: Any)
     return request.evolve(state=state, ended_at=None if state in LIVE else now, **changes)
 
 
+def redeem(request: PairingRequest, now: float, *before: Event, **changes: Any) -> PairingRequest:
+    """The request, used up by its device. Raises what became of it otherwise."""
+    redeemed = advance(request, now, *before, Event.REDEEM, **changes)
+    if redeemed is None:
+        raise outcome(request, now) or AlreadyRedeemed
+    return redeemed
+
+
 def settled(request: PairingRequest, now: float) -> PairingRequest | None:
     """The request as time alone has ended it, to be written down; None when it has not."""
     state = state_at(request, now)

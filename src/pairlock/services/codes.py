@@ -21,10 +21,10 @@ from pairlock._core.sources import source_of
 from pairlock._core.states import Event, State
 from pairlock.errors import AlreadyRedeemed, ConfigurationError, InvalidCode, InvalidRequest, NotFound, TooManyRequests
 from pairlock.services.pictures import Picture
-from pairlock.services.requesting import Requesting, live, with_code
+from pairlock.services.requesting import Requesting, live, turnstile, with_code
 from pairlock.services.runtime import Runtime
 from pairlock.services.tokens import Redeemed, Tokens, new_device_id
-from pairlock.stores.contract import Add, Log, Swap
+from pairlock.stores.contract import Add, Log, Swap, Write
 
 MINTED = {method.name: method for method in (ONE_TIME_CODE, QR)}
 LIVES = range(10, 3601)  # seconds; a code is for now, not for later
@@ -87,7 +87,6 @@ class Codes:
         granted = by.permissions.narrow(permissions)
         await self._runtime.ready()
         async with self._runtime.turn:
-            await self._check_places(by)
             return await self._runtime.settle(lambda: self._mint(minted, granted, life, hint, by))
 
     async def qr(
@@ -179,6 +178,7 @@ class Codes:
 
     async def _mint(self, method: Method, granted: Permissions, life: float, hint: str, by: Operator) -> Minted:
         now = self._runtime.clock()
+        place = await self._place(by, now)
         request = PairingRequest(
             id=make_id(now, secrets.token_bytes(ID_RANDOM_BYTES)),
             method=method.name,
@@ -194,16 +194,18 @@ class Codes:
             decided_at=now,
         )
         request = with_code(self._runtime, method, request)
-        await self._runtime.commit(Add(request), Log(request_event(EventType.MINTED, request, now, by.actor)))
+        await self._runtime.commit(Add(request), place, Log(request_event(EventType.MINTED, request, now, by.actor)))
         return Minted(request, code_of(self._runtime.keys, request) or "")
 
-    async def _check_places(self, by: Operator) -> None:
-        now = self._runtime.clock()
+    async def _place(self, by: Operator, now: float) -> Write:
+        """The write that takes one of an operator's places. Raises TooManyRequests when there is none."""
+        taken = await turnstile(self._runtime, f"codes of {by.actor}", now)  # before they are counted
         waiting = [
             each for each in await live(self._runtime, now) if each.method in MINTED and each.decided_by == by.actor
         ]
         if len(waiting) >= self._runtime.settings.limits.codes:
             raise TooManyRequests(retry_after=max(min(seconds_left(each, now) for each in waiting), 1))
+        return taken
 
     async def _redeem(
         self, method: Method, code: str, name: str, secret: str | None, origin: Origin | None
@@ -215,7 +217,7 @@ class Codes:
             who = {"name": name, "origin": where, "secret_digest": proof}
             redeemed = advance(request, now, Event.REDEEM, device_id=new_device_id(now), **who)
             if redeemed is not None:
-                return await self._tokens.pair(redeemed, now)
+                return await self._tokens.pair(redeemed, now, told=secret)
             return await self._again(request, secret, now)
 
         return await self._runtime.settle(attempt)
@@ -228,7 +230,7 @@ class Codes:
         device = await store.find(Device, request.device_id or "")
         if device is None or not may_be_reissued(device, now):
             raise InvalidCode
-        return await self._tokens.reissue(device, now, request.message)
+        return await self._tokens.reissue(device, now, request.message, told=secret)
 
     async def _find_code(self, method: Method, code: str) -> PairingRequest:
         store = await self._runtime.ready()

@@ -1,5 +1,7 @@
 """Pairing by device code (RFC 8628): the device shows a user code and asks for its token until an operator decided."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NoReturn
 
 from msgspec import Struct
@@ -8,17 +10,16 @@ from pairlock._core import polls
 from pairlock._core.clients import Client
 from pairlock._core.codes import DIGITS, is_same, is_secret
 from pairlock._core.derived import code_of, confirmation_pin_of
-from pairlock._core.events import request_event
 from pairlock._core.methods import DEVICE_CODE
 from pairlock._core.names import MAX_NAME
 from pairlock._core.oauth import proves
 from pairlock._core.permissions import Permissions
-from pairlock._core.records import EventType, Origin, PairingRequest
-from pairlock._core.requests import advance, attempts_left, count_guess, outcome
-from pairlock._core.states import Event
+from pairlock._core.records import Origin, PairingRequest
+from pairlock._core.requests import attempts_left, count_guess, outcome, redeem
 from pairlock.errors import (
     AccessDenied,
     AuthorizationPending,
+    Cancelled,
     ConfirmationRequired,
     ExpiredToken,
     InvalidGrant,
@@ -26,12 +27,13 @@ from pairlock.errors import (
     SlowDown,
 )
 from pairlock.services.deciding import HANDLER
-from pairlock.services.requesting import Requesting
+from pairlock.services.requesting import Requesting, lock
 from pairlock.services.runtime import Runtime
 from pairlock.services.tokens import Redeemed, Tokens, new_device_id
-from pairlock.stores.contract import Log, Swap
+from pairlock.stores.contract import Swap
 
-TOLD = (AuthorizationPending, AccessDenied, ExpiredToken)  # RFC 8628 §3.5; all else is an invalid grant
+# What a poll is told (RFC 8628 §3.5); a request is cancelled when its device stopped polling. All else is no grant.
+TOLD = {AccessDenied: AccessDenied, ExpiredToken: ExpiredToken, Cancelled: ExpiredToken}
 
 
 class DeviceCode(Struct, frozen=True):
@@ -86,6 +88,7 @@ class DeviceCodes:
         InvalidGrant for a code that is unknown, used or another client's; ConfirmationRequired and InvalidPin
         where the operator has to be shown to the device.
         """
+        self._requesting.check_enabled()
 
         async def attempt() -> Redeemed:
             request, now = await self._find(device_code, client, verifier), self._runtime.clock()
@@ -93,13 +96,11 @@ class DeviceCodes:
             if isinstance(error, AuthorizationPending):
                 await self._poll(request, now)
             if error is not None:
-                raise error if isinstance(error, TOLD) else InvalidGrant
+                raise TOLD.get(type(error), InvalidGrant)(**error.details)
             if self._must_be_confirmed(request):
-                request = await self._confirm(request, confirmation_pin, now)
-            redeemed = advance(request, now, Event.REDEEM, device_id=new_device_id(now))
-            if redeemed is None:
-                raise InvalidGrant
-            return await self._tokens.pair(redeemed, now)
+                find = partial(self._find, device_code, client, verifier)
+                request = await self._confirm(request, confirmation_pin, find)
+            return await self._tokens.pair(redeem(request, now, device_id=new_device_id(now)), now)
 
         return await self._runtime.settle(attempt)
 
@@ -128,7 +129,9 @@ class DeviceCodes:
     def _must_be_confirmed(self, request: PairingRequest) -> bool:
         return self._runtime.settings.confirmation_pin and request.decided_by != HANDLER
 
-    async def _confirm(self, request: PairingRequest, typed: str | None, now: float) -> PairingRequest:
+    async def _confirm(
+        self, request: PairingRequest, typed: str | None, find: Callable[[], Awaitable[PairingRequest]]
+    ) -> PairingRequest:
         """The request once its PIN was typed, which is counted before it is looked at."""
         if typed is None:
             raise ConfirmationRequired(attempts_left=attempts_left(request))
@@ -140,10 +143,5 @@ class DeviceCodes:
         if right is not None and is_same(DIGITS.normalise(typed), right):
             return counted
         if not attempts_left(counted):
-            await self._lock(counted, now)
+            await lock(self._runtime, find, "confirmation")
         raise InvalidPin(attempts_left=attempts_left(counted))
-
-    async def _lock(self, request: PairingRequest, now: float) -> None:
-        locked = advance(request, now, Event.LOCK)
-        if locked is not None:
-            await self._runtime.commit(Swap(locked), Log(request_event(EventType.LOCKED, locked, now, "confirmation")))

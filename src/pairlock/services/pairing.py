@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from msgspec import Struct
 
@@ -14,12 +15,12 @@ from pairlock._core.names import clean_text
 from pairlock._core.permissions import Permissions
 from pairlock._core.polls import INTERVAL, PATIENCE, present
 from pairlock._core.records import EventType, Origin, PairingRequest
-from pairlock._core.requests import advance, attempts_left, count_guess, grantable, outcome, state_at
+from pairlock._core.requests import advance, attempts_left, count_guess, grantable, outcome, redeem, state_at
 from pairlock._core.sources import source_of
 from pairlock._core.states import Event, State
 from pairlock.errors import AlreadyRedeemed, InvalidPin, InvalidRequest, InvalidToken, Locked
 from pairlock.services.pin_guesses import PinGuesses
-from pairlock.services.requesting import Requesting
+from pairlock.services.requesting import Requesting, lock
 from pairlock.services.runtime import Runtime
 from pairlock.services.tokens import Redeemed, Tokens, new_device_id
 from pairlock.services.windows import Windows
@@ -108,10 +109,7 @@ class Pairing:
 
         async def attempt() -> Redeemed:
             request, now = await self.find(request_id, secret), self._runtime.clock()
-            redeemed = advance(request, now, Event.REDEEM, device_id=new_device_id(now))
-            if redeemed is None:
-                raise outcome(request, now) or AlreadyRedeemed
-            return await self._tokens.pair(redeemed, now)
+            return await self._tokens.pair(redeem(request, now, device_id=new_device_id(now)), now)
 
         return await self._runtime.settle(attempt)
 
@@ -173,7 +171,7 @@ class Pairing:
             return await self._redeem_by_pin(request_id, secret, counted_at)
         await self._guesses.hold_if_used_up(counted_at)
         if not attempts_left(request):
-            await self._lock(request_id, secret)
+            await lock(self._runtime, partial(self.find, request_id, secret), PIN.name)
         raise InvalidPin(attempts_left=attempts_left(request))
 
     async def _count_guess(self, request_id: str, secret: str) -> tuple[PairingRequest, float]:
@@ -189,18 +187,9 @@ class Pairing:
         async with self._runtime.turn:
             counted, now = await self._runtime.settle(attempt)
         if counted is None:
-            await self._lock(request_id, secret)
+            await lock(self._runtime, partial(self.find, request_id, secret), PIN.name)
             raise Locked
         return counted, now
-
-    async def _lock(self, request_id: str, secret: str) -> None:
-        async def attempt() -> None:
-            request, now = await self.find(request_id, secret), self._runtime.clock()
-            locked = advance(request, now, Event.LOCK)
-            if locked is not None:
-                await self._runtime.commit(Swap(locked), Log(request_event(EventType.LOCKED, locked, now, PIN.name)))
-
-        await self._runtime.settle(attempt)
 
     async def _redeem_by_pin(self, request_id: str, secret: str, counted_at: float) -> Redeemed:
         async def attempt() -> Redeemed:
@@ -211,9 +200,7 @@ class Pairing:
                 default = self._runtime.settings.default_permissions
                 granted = default.narrow(grantable(request, default))  # the setting may have changed since
                 decision = {"granted": granted, "decided_by": PIN.name, "decided_at": now}
-                redeemed = advance(request, now, Event.APPROVE, Event.REDEEM, device_id=device_id, **decision)
-            if redeemed is None:
-                raise outcome(request, now) or AlreadyRedeemed
+                redeemed = redeem(request, now, Event.APPROVE, device_id=device_id, **decision)
             return await self._tokens.pair(redeemed, now, acquitted)
 
         async with self._runtime.turn:

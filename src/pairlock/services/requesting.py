@@ -1,6 +1,7 @@
 """How a pairing request begins: checked, limited, decided by the handler where there is one, and kept."""
 
 import secrets
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,20 +14,21 @@ from pairlock._core.methods import PIN, Method
 from pairlock._core.names import clean_name
 from pairlock._core.permissions import Permissions
 from pairlock._core.polls import INTERVAL, kept_after
-from pairlock._core.records import EventType, Origin, PairingRequest
-from pairlock._core.requests import settled, state_at
+from pairlock._core.records import EventType, Origin, PairingRequest, Setting
+from pairlock._core.requests import advance, settled, state_at
 from pairlock._core.sources import source_of
-from pairlock._core.states import State
+from pairlock._core.states import Event, State
 from pairlock.errors import AccessDenied, Busy, PairingDisabled
 from pairlock.services.deciding import Deciding
 from pairlock.services.pin_guesses import PinGuesses
 from pairlock.services.runtime import Runtime
 from pairlock.services.windows import Windows
-from pairlock.stores.contract import Add, Conflict, Log, Swap
+from pairlock.stores.contract import Add, Conflict, Log, Swap, Write
 
 SECRET_BYTES = 32
 RETRY_AFTER = INTERVAL
 LIVE_PAGE = 100
+TURNSTILE_KEPT = 3600.0  # seconds
 EVENTS = {State.APPROVED: EventType.APPROVED, State.DENIED: EventType.DENIED}
 ENDED = {State.EXPIRED: EventType.EXPIRED, State.CANCELLED: EventType.CANCELLED}
 
@@ -70,13 +72,9 @@ class Requesting:
             await self._limit(origin)
         secret = encode_secret(secrets.token_bytes(SECRET_BYTES))
         more |= {"name": name, "requested": permissions, "origin": origin or Origin()}
-        while True:
-            asked = await self._decided(self._draft(method, secret, **more))
-            try:
-                await self._keep(asked, limited=origin is not None)
-            except Conflict:  # its id or code is somebody's already
-                continue
-            return asked, secret
+        asked = await self._decided(self._draft(method, secret, **more))
+        await self._keep(asked, limited=origin is not None)
+        return asked, secret
 
     def check_enabled(self) -> None:
         """Raises PairingDisabled."""
@@ -121,17 +119,23 @@ class Requesting:
         if asked.state is State.DENIED:
             await self._runtime.commit(*logs)
             raise AccessDenied(reason=asked.reason)
-        async with self._runtime.turn:  # so that many at once cannot all see the last free place
-            if limited and asked.state is State.PENDING:
-                await self._check_places(asked, now)
-            await self._runtime.commit(Add(asked), *logs)
 
-    async def _check_places(self, asked: PairingRequest, now: float) -> None:
+        async def attempt() -> None:
+            place = [await self._place(asked, now)] if limited and asked.state is State.PENDING else []
+            await self._runtime.commit(Add(asked), *logs, *place)
+
+        async with self._runtime.turn:
+            await self._runtime.settle(attempt)
+
+    async def _place(self, asked: PairingRequest, now: float) -> Write:
+        """The write that takes one of the places of those who wait. Raises Busy when there is none."""
+        taken = await turnstile(self._runtime, f"requests by {asked.method}", now)  # before they are counted
         limits, source = self._runtime.settings.limits, source_of(asked.origin.address)
         others = [each for each in await self._waiting(now) if each.method == asked.method]
         from_there = sum(source_of(each.origin.address) == source for each in others)
         if len(others) >= limits.pending or from_there >= limits.pending_per_source:
             raise Busy(retry_after=RETRY_AFTER)
+        return taken
 
     async def _waiting(self, now: float) -> list[PairingRequest]:
         return [request for request in await live(self._runtime, now) if state_at(request, now) is State.PENDING]
@@ -152,6 +156,31 @@ async def live(runtime: Runtime, live_at: float) -> list[PairingRequest]:
         found += page
         before = page[-1].id
     return found
+
+
+async def turnstile(runtime: Runtime, key: str, now: float) -> Write:
+    """A write that goes through for one of those who took it at once; the others have to look again.
+
+    Taken before places are counted and written with what fills one, it keeps any number of processes from filling
+    the last place twice.
+    """
+    store = await runtime.ready()
+    found = await store.find(Setting, key)
+    if found is None:
+        return Add(Setting(id=key, value=None, purge_at=now + TURNSTILE_KEPT))
+    return Swap(found.evolve(purge_at=now + TURNSTILE_KEPT))
+
+
+async def lock(runtime: Runtime, find: Callable[[], Awaitable[PairingRequest]], by: str) -> None:
+    """End a request whose attempts are used up, unless it has ended."""
+
+    async def attempt() -> None:
+        request, now = await find(), runtime.clock()
+        locked = advance(request, now, Event.LOCK)
+        if locked is not None:
+            await runtime.commit(Swap(locked), Log(request_event(EventType.LOCKED, locked, now, by)))
+
+    await runtime.settle(attempt)
 
 
 def with_code(runtime: Runtime, method: Method, draft: PairingRequest) -> PairingRequest:

@@ -14,7 +14,7 @@ from pairlock._core.permissions import NOTHING, Permissions
 from pairlock._core.records import Device, EventType, Origin, PairingRequest
 from pairlock._core.refresh import RefreshToken
 from pairlock._core.tokens import Claims
-from pairlock.errors import InvalidGrant, InvalidToken
+from pairlock.errors import InvalidCode, InvalidGrant, InvalidToken
 from pairlock.services.runtime import Runtime
 from pairlock.services.verifier import Verifier
 from pairlock.stores.contract import Add, Log, Swap, Write
@@ -51,21 +51,25 @@ class Tokens:
         claims = Claims(device.id, device.name, device.epoch, carried.read, carried.write, now, now + life)
         return self._runtime.signer.sign(claims), life
 
-    async def pair(self, redeemed: PairingRequest, now: float, *also: Write) -> Redeemed:
-        """Make the device of a request, in the same write that uses the request up. Raises Conflict."""
-        first = self._first(redeemed.device_id or "") if self._refreshes(redeemed.method) else None
+    async def pair(self, redeemed: PairingRequest, now: float, *also: Write, told: str | None = None) -> Redeemed:
+        """Make the device of a request, in the same write that uses the request up. Raises Conflict.
+
+        `told` is a secret that the device may name to be handed the same again.
+        """
+        device_id, secret = redeemed.device_id or "", told or encode_secret(secrets.token_bytes(SECRET_BYTES))
+        first = refresh.first(self._runtime.keys, device_id, secret) if self._refreshes(redeemed.method) else None
         device = self._lasting(_device(redeemed, now), first, now)
         event = request_event(EventType.REDEEMED, redeemed, now, f"device:{device.id}")
         await self._runtime.commit(Swap(redeemed), Add(device), Log(event), *also)
         return Redeemed(device, _text(first), device.permissions, redeemed.message)
 
-    async def reissue(self, device: Device, now: float, message: str | None) -> Redeemed:
-        """What a device was handed that never arrived, made anew; the first is void. Raises Conflict."""
-        first = self._first(device.id) if device.refresh_digest is not None else None
-        again = self._lasting(device.evolve(), first, now)
-        await self._runtime.commit(
-            Swap(again), Log(device_event(EventType.REISSUED, again, now, f"device:{device.id}"))
-        )
+    async def reissue(self, device: Device, now: float, message: str | None, *, told: str) -> Redeemed:
+        """What a device was handed and may not have got, once more. Raises Conflict, InvalidCode when it is gone."""
+        first = refresh.first_again(self._runtime.keys, device, told)
+        if first is None and device.refresh_digest is not None:  # it was derived with a key that has been replaced
+            raise InvalidCode
+        again, event = device.evolve(), device_event(EventType.REISSUED, device, now, f"device:{device.id}")
+        await self._runtime.commit(Swap(again), Log(event))
         return Redeemed(again, _text(first), again.permissions, message)
 
     async def refresh(
@@ -99,8 +103,7 @@ class Tokens:
 
         Raises InvalidGrant for another client's.
         """
-        device_id = self._holder(text)
-        device = None if device_id is None else await self._paired(device_id)
+        device = await self._holder(text)
         if device is None:
             return
         if device.client_id not in ("", client_id):
@@ -115,6 +118,7 @@ class Tokens:
 
     async def introspect(self, text: str) -> tuple[Claims, Permissions, Device] | None:
         """What a capability token says and lets its holder do now; None when it does not count."""
+        await self._runtime.ready()
         try:
             claims = self._verifier.read(text.encode(errors="replace"))
         except InvalidToken:
@@ -122,6 +126,7 @@ class Tokens:
         device = await self._paired(claims.device_id)
         if device is None:
             return None
+        await self._verifier.mark_used(device)
         carried = Permissions(claims.read, claims.write)
         return claims, carried if claims.epoch >= device.epoch else device.permissions.common(carried), device
 
@@ -132,9 +137,6 @@ class Tokens:
 
     def _refreshes(self, method: str) -> bool:
         return method not in self._runtime.settings.long_lived
-
-    def _first(self, device_id: str) -> RefreshToken:
-        return refresh.make(self._runtime.keys, device_id, encode_secret(secrets.token_bytes(SECRET_BYTES)))
 
     def _lasting(self, device: Device, token: RefreshToken | None, now: float) -> Device:
         """The device as it is with this refresh token, and no use of it for as long as it lasts."""
@@ -176,15 +178,17 @@ class Tokens:
         event = device_event(EventType.REVOKED, gone, now, f"device:{device.id}", origin)
         await self._runtime.commit(Swap(gone), *also, Log(event))
 
-    def _holder(self, text: str) -> str | None:
-        """The device whose token this is, of either kind; None for what we never gave out."""
+    async def _holder(self, text: str) -> Device | None:
+        """The paired device whose token this is, of either kind; None for what we never gave out."""
+        await self._runtime.ready()
         token = refresh.parse(text)
-        if token is not None:
-            return token.device_id if refresh.is_ours(self._runtime.keys, token) else None
-        try:
-            return self._verifier.read(text.encode(errors="replace")).device_id
-        except InvalidToken:
+        if token is None:
+            found = await self.introspect(text)
+            return None if found is None else found[2]
+        device = await self._paired(token.device_id)
+        if device is None or not (refresh.counts(device, token) or refresh.is_ours(self._runtime.keys, token)):
             return None
+        return device
 
 
 def _device(request: PairingRequest, now: float) -> Device:

@@ -55,8 +55,7 @@ class Verifier:
     async def _look_up(self, token: bytes, claims: Claims) -> Grant:
         grant = Grant(claims, self.runtime.standings.of(claims.device_id))  # held from here on: no event is missed
         device = await self._find(claims.device_id)
-        if may_be_reissued(device, self.runtime.clock()):
-            device = await self.runtime.settle(partial(self._mark_used, claims.device_id))
+        await self.mark_used(device)
         self.runtime.standings.load(device)
         if not grant.revoked:
             if len(self.grants) >= MAX_GRANTS:
@@ -71,10 +70,12 @@ class Verifier:
             raise InvalidToken
         return device
 
-    async def _mark_used(self, device_id: str) -> Device:
-        """Write down the very first use of a device's token, while somebody might say that it never arrived."""
+    async def mark_used(self, device: Device) -> None:
+        """Write down that a token of this device has arrived, as long as somebody might say that it did not."""
+        if may_be_reissued(device, self.runtime.clock()):
+            await self.runtime.settle(partial(self._mark_used, device.id))
+
+    async def _mark_used(self, device_id: str) -> None:
         device, now = await self._find(device_id), self.runtime.clock()
         if may_be_reissued(device, now):
-            device = device.evolve(used_at=now)
-            await self.runtime.commit(Swap(device))
-        return device
+            await self.runtime.commit(Swap(device.evolve(used_at=now)))
