@@ -117,7 +117,9 @@ class InvalidToken(WireError):
 
     code = "invalid_token"
     status = 401
-    description = "This token or secret does not count here: it is unknown, expired or revoked. Pair again."
+    description = (
+        "This token or secret does not count here: it is unknown, expired or revoked. Refresh it, or pair again."
+    )
 
 
 class NotPermitted(WireError):

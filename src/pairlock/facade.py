@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Scope
 
 from pairlock._core.clients import Client, Clients, ResourceServers
 from pairlock._core.grants import Grant
-from pairlock._core.keys import Keys
+from pairlock._core.keys import MIN_KEY_BYTES, Keys
 from pairlock._core.methods import grouped
 from pairlock._core.operators import APP, Operator
 from pairlock._core.permissions import Permissions, parse_pattern
@@ -36,6 +37,7 @@ from pairlock.asgi.well_known import WellKnown
 from pairlock.errors import AlreadyDecided, ConfigurationError, InvalidPermissions
 from pairlock.keyfile import VARIABLE, configured_keys, file_keys
 from pairlock.services.audit import Audit
+from pairlock.services.authenticating import Authenticating
 from pairlock.services.codes import Codes, QRCode
 from pairlock.services.deciding import Asked, Deciding, DecisionHandler
 from pairlock.services.device_codes import DeviceCodes
@@ -50,6 +52,7 @@ from pairlock.services.windows import Windows
 from pairlock.settings import Limits, Settings, long_lived_setting, permissions_setting, token_life_setting
 from pairlock.stores import open_store
 from pairlock.stores.contract import Store
+from pairlock.stores.memory import MemoryStore
 from pairlock.stores.sqlite import SQLiteStore
 
 KEY_FILE_SUFFIX = ".keys"
@@ -162,6 +165,7 @@ class Pairlock:
         opened = _store(store)
         _check_callables(operator, decide)
         runtime = self._runtime = Runtime(opened, _key_source(opened, secret_keys), self.settings, clock)
+        runtime.watched = operator is not None or decide is not None
         self._verifier = Verifier(runtime)
         self.window = Windows(runtime)
         self.pin_guesses = PinGuesses(runtime)
@@ -180,8 +184,8 @@ class Pairlock:
     def _sub_app(self, operator: OperatorHook | None) -> Starlette:
         runtime, callers = self._runtime, self._callers
         return pairing_app(
-            DeviceSide(runtime, self.pairing, self.tokens, self.devices, self._verifier, callers),
-            OAuthSide(runtime, self.device_codes, self.tokens, callers),
+            DeviceSide(runtime, self.pairing, self.deciding, self.tokens, self.devices, self._verifier, callers),
+            OAuthSide(runtime, Authenticating(runtime), self.device_codes, self.tokens, callers),
             CodeSide(runtime, self.codes, self.tokens, callers, operator),
             OperatorSide(runtime, self.deciding, self.devices, callers, operator),
             ServiceSide(runtime, self.window, self.pin_guesses, self.audit, operator),
@@ -221,6 +225,8 @@ class Pairlock:
         origins: Iterable[str] = (),
     ) -> Guard:
         """The middleware around an app, as for `add_middleware(pairlock.guard, public=[...])`; see Guard."""
+        if not callable(app):
+            raise ConfigurationError(f"guard: give an ASGI app, not {app!r}")
         return Guard(
             app,
             verifier=self._verifier,
@@ -277,6 +283,8 @@ class Pairlock:
                 async for prompt in self.requests():
                     calls.create_task(logged(_call(callback, prompt)))
 
+        if not _takes_one(callback):
+            raise ConfigurationError("on_request: give a function of one Prompt")
         self._runtime.accompany(follow)
         return callback
 
@@ -329,19 +337,33 @@ def _store(store: object) -> Store:
 
 
 def _check_callables(operator: object, decide: object) -> None:
-    if operator is not None and not callable(operator):
+    if operator is not None and not _takes_one(operator):
         raise ConfigurationError("operator: give a function of the connection, such as operator_token(secret)")
-    if decide is not None and not callable(decide):
+    if decide is not None and not _takes_one(decide):
         raise ConfigurationError("decide: give an async function of what asks, which returns Approve, Deny or None")
 
 
+def _takes_one(function: object) -> bool:
+    """Whether this can be called with one argument, as far as can be seen."""
+    if not callable(function):
+        return False
+    with suppress(ValueError):  # some built-in ones do not tell
+        try:
+            inspect.signature(function).bind(None)
+        except TypeError:
+            return False
+    return True
+
+
 def _key_source(store: Store, secret_keys: Sequence[str | bytes] | None) -> Callable[[], Keys]:
-    keys = configured_keys(secret_keys, os.environ)
+    keys, ephemeral = configured_keys(secret_keys, os.environ), Keys([secrets.token_bytes(MIN_KEY_BYTES)])
     if keys is not None:
         return lambda: keys
     if isinstance(store, SQLiteStore):
         path = Path(f"{store.path}{KEY_FILE_SUFFIX}")
         return lambda: file_keys(path)
+    if isinstance(store, MemoryStore):  # what they sign does not outlive it
+        return lambda: ephemeral
     raise ConfigurationError(
         f"secret_keys: this store keeps no key file; give secret_keys, or set {VARIABLE}, to one or more keys"
         " such as `python -c 'import secrets; print(secrets.token_urlsafe(32))'` prints"

@@ -33,7 +33,7 @@ def file_keys(path: Path) -> Keys:
             _create(path)
         with path.open(encoding="ascii") as file:
             _check_owner(path, os.fstat(file.fileno()))
-            return _keys(str(path), file.read().split())
+            return _keys(str(path), file.read().replace(",", " ").split())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"{path}: the secret keys cannot be kept there ({error}); set secret_keys or {VARIABLE}"

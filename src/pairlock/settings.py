@@ -39,29 +39,32 @@ class Limits(Struct, frozen=True, kw_only=True):
     """
 
     starts: str = "3/minute; 5/10 minutes; 10/hour"  # per source
+    starts_in_all: str = "600/hour"
     pending_per_source: int = 3
     pending: int = 20  # by each method, in all
     denials: str = "1/minute"  # per source: as long as they are used up, it may not ask again
-    wrong_pins: str = "10/15 minutes"  # per source
+    wrong_pins: str = "10/15 minutes; 15/day"  # per source
     wrong_pins_in_a_row: int = 20  # in all
     wrong_pins_a_day: int = 50  # in all
-    wrong_codes: str = "10/minute"  # per source
+    wrong_codes: str = "10/minute; 20/hour"  # per source
     wrong_codes_in_all: str = "100/hour"
     wrong_user_codes: str = "5/15 minutes"  # per operator
     wrong_user_codes_per_source: str = "10/15 minutes"
     wrong_user_codes_in_all: str = "100/hour"
+    wrong_secrets: str = "10/minute"  # of OAuth clients and resource servers, per source
+    refreshes: str = "20/minute; 200/hour"  # per device
     code_polls: str = "120/minute"  # per operator
     codes: int = 20  # that an operator may have waiting
 
     def __post_init__(self) -> None:
         from pairlock.services.limiter import parse_limits  # only here: the library takes long to import
 
-        for name in self.__struct_fields__:
+        for name, default in zip(self.__struct_fields__, self.__struct_defaults__, strict=True):
             value = getattr(self, name)
-            if isinstance(value, str):
+            if isinstance(default, str):
                 parse_limits(value, f"limits: {name}")
-            elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-                raise ConfigurationError(f"limits: {name}: {value!r} is no number from 0 up")
+            elif type(value) is not int or value < 0:
+                raise ConfigurationError(f"limits: {name}: {value!r} is no whole number from 0 up")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -97,12 +100,16 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if type(self.pin_length) is not int or self.pin_length not in PIN_LENGTHS:
-            raise ConfigurationError(f"pin_length: {self.pin_length!r} is not from 4 to 12; 6 is a good choice")
+            raise ConfigurationError(
+                f"pin_length: {self.pin_length!r} is no whole number from 4 to 12; 6 is a good choice"
+            )
         for name in SWITCHES:
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(f"{name}: {getattr(self, name)!r} is neither True nor False")
         if not isinstance(self.limits, Limits):
             raise ConfigurationError('limits: give Limits(starts="3/minute", ...)')
+        if not isinstance(self.server_name, str):
+            raise ConfigurationError(f"server_name: {self.server_name!r} is no text")
         for name in DURATIONS:
             _check_seconds(getattr(self, name), name)
         for method, life in self.token_life.items():
@@ -111,7 +118,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         for method in self.long_lived:
             _check_method(method, "long_lived")
         for name in ("issuer", "verification_uri"):
-            _check_address(getattr(self, name), name)
+            check_address(getattr(self, name), name)
 
     def life_of(self, method: str) -> float:
         """For how many seconds a token of a device counts that paired by this method."""
@@ -122,7 +129,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         return {PIN.name: self.pin_timeout, DEVICE_CODE.name: self.device_code_timeout}[method]
 
 
-def _check_address(given: object, setting: str) -> None:
+def check_address(given: object, setting: str) -> None:
+    """Raises ConfigurationError for what is no address of a web page."""
     if given is None:
         return
     if not isinstance(given, str) or not _ADDRESS.fullmatch(given):
@@ -160,7 +168,7 @@ def token_life_setting(given: Any) -> dict[str, float]:
 
 def _check_seconds(seconds: object, setting: str) -> None:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise ConfigurationError(f"{setting}: {seconds!r} is not a positive number of seconds, such as 300")
+        raise ConfigurationError(f"{setting}: {seconds!r} is not a positive number of seconds")
 
 
 def _check_token_life(seconds: float) -> None:

@@ -64,6 +64,8 @@ class ResourceServers:
     """Those who may ask what a token is good for (RFC 7662 §2.1): id and secret of each."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
+        if not isinstance(secrets, Mapping):
+            raise ConfigurationError("resource_servers: give ids and secrets, such as {'grafana': secret}")
         for client_id, secret in secrets.items():
             check_client_id(client_id, "resource_servers")
             _check_secret(secret, f"resource_servers: {client_id}")

@@ -16,13 +16,15 @@ class Operator(Struct, frozen=True):
     permissions: Permissions = EVERYTHING
 
     def __post_init__(self) -> None:
+        if type(self.id) is not str or not self.id:
+            raise ConfigurationError(f"Operator: its id is a text that tells it from others, not {self.id!r}")
         if not isinstance(self.permissions, Permissions):
             raise ConfigurationError("Operator: give its permissions as Permissions.parse({...})")
 
     @property
     def actor(self) -> str:
-        """How the audit names an operator."""
-        return f"operator:{self.id}"
+        """How the audit names an operator; the application itself has a name that no operator has."""
+        return "app" if self is APP else f"operator:{self.id}"
 
 
 APP = Operator("app")  # the host application, deciding by itself

@@ -55,6 +55,7 @@ class PairingRequest(Record, frozen=True, kw_only=True):
     requested: Permissions | None = None
     granted: Permissions | None = None
     guesses: int = 0
+    hint: str = ""  # of the operator who minted it
     origin: Origin = Origin()
     decided_by: str | None = None
     decided_at: float | None = None
@@ -75,9 +76,9 @@ class Device(Record, frozen=True, kw_only=True):
     """What has paired. `epoch` rises whenever older tokens stop counting in full.
 
     `refresh_digest` is of the refresh token that counts (None: it has none), `rotated_from` of the one before,
-    replaced at `rotated_at`. `expires_at` is when nothing it holds can count any more; `token_life` (seconds)
-    where it was decided for this device alone; `used_at` is kept only as long as a lost answer may be asked for
-    again.
+    replaced at `rotated_at`; `family_digest` is of what all its refresh tokens share. `expires_at` is when nothing
+    it holds can count any more; `token_life` (seconds) where it was decided for this device alone; `used_at` is kept
+    only as long as a lost answer may be asked for again.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Device(Record, frozen=True, kw_only=True):
     revoked_at: float | None = None
     client_id: str = ""
     token_life: float | None = None
+    family_digest: bytes | None = None
     refresh_digest: bytes | None = None
     rotated_from: bytes | None = None
     rotated_at: float | None = None

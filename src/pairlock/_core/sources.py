@@ -57,10 +57,12 @@ def parse_networks(networks: Sequence[str]) -> tuple[Network, ...]:
 
 def forwarded_for(peer: str, forwarded: Sequence[str], proxies: Sequence[Network]) -> str:
     """The address a call comes from: the first, seen from here, that is no trusted proxy's."""
-    for address in (peer, *reversed(forwarded)):
-        if not is_trusted(address, proxies):
-            return address
-    return forwarded[0] if forwarded else peer
+    known = peer
+    for address in reversed(forwarded):
+        if not is_trusted(known, proxies) or parse_address(address) is None:
+            break
+        known = address
+    return known
 
 
 def is_trusted(address: str, proxies: Sequence[Network]) -> bool:

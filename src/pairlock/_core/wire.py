@@ -83,12 +83,15 @@ def shown_permissions(permissions: Permissions) -> Answer:
     return {"read": list(permissions.read), "write": list(permissions.write)}
 
 
-def started_answer(request: PairingRequest, secret: str, *, interval: int, pin_length: int, now: float) -> Answer:
-    """What a device gets when it asks to pair."""
+def started_answer(
+    request: PairingRequest, secret: str, *, interval: int, pin_length: int, shown: bool, now: float
+) -> Answer:
+    """What a device gets when it asks to pair; `shown`: not another's of its source first."""
     return {
         "id": request.id,
         "secret": secret,
         "state": request.state.value,
+        "shown": shown,
         "expires_in": seconds_left(request, now),
         "interval": interval,
         "attempts": attempts_left(request),
@@ -185,7 +188,7 @@ def code_answer(request: PairingRequest, now: float, *, code: str | None = None,
             "uri": uri,
             "permissions": shown_permissions(request.granted or NOTHING),
             "expires_in": seconds_left(request, now),
-            "hint": request.origin.hint,
+            "hint": request.hint,
             "redeemed": _redeemed(request) if state is State.REDEEMED else None,
         }
     )
@@ -232,6 +235,7 @@ def _redeemed(request: PairingRequest) -> Answer:
         "name": request.name,
         "address": request.origin.address,
         "user_agent": request.origin.user_agent,
+        "hint": request.origin.hint,
     }
 
 

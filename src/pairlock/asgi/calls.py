@@ -69,12 +69,12 @@ class OperatorHook(Protocol):
     def __call__(self, connection: HTTPConnection, /) -> Operator | Awaitable[Operator | None] | None: ...
 
 
-def operator_token(token: str, operator: Operator = Operator("operator")) -> OperatorHook:  # noqa: B008  # frozen
+def operator_token(token: str | None, operator: Operator = Operator("operator")) -> OperatorHook:  # noqa: B008  # frozen
     """An operator hook for a single operator who sends a secret as a Bearer token.
 
     Raises ConfigurationError when the secret is short enough to be guessed.
     """
-    if len(token) < MIN_OPERATOR_TOKEN or re.search(r"[\s,]", token):
+    if not token or len(token) < MIN_OPERATOR_TOKEN or re.search(r"[\s,]", token):
         raise ConfigurationError(
             f"operator_token: give a random secret of at least {MIN_OPERATOR_TOKEN} characters, no spaces or commas"
         )

@@ -20,6 +20,7 @@ from pairlock.asgi.bodies import decode
 from pairlock.asgi.callers import Callers
 from pairlock.asgi.calls import request_secret
 from pairlock.asgi.credentials import credentials
+from pairlock.services.deciding import Deciding
 from pairlock.services.devices import Devices
 from pairlock.services.pairing import Pairing
 from pairlock.services.runtime import Runtime
@@ -36,6 +37,7 @@ class DeviceSide:
         self,
         runtime: Runtime,
         pairing: Pairing,
+        deciding: Deciding,
         tokens: Tokens,
         devices: Devices,
         verifier: Verifier,
@@ -43,6 +45,7 @@ class DeviceSide:
     ) -> None:
         self.runtime = runtime
         self.pairing = pairing
+        self.deciding = deciding
         self.tokens = tokens
         self.devices = devices
         self.verifier = verifier
@@ -53,11 +56,15 @@ class DeviceSide:
         wanted = None if body.permissions is None else Permissions.parse(body.permissions)
         origin = self.callers.origin(request, body.hint)
         started = await self.pairing.start(body.name, permissions=wanted, origin=origin)
-        settings, now = self.runtime.settings, self.runtime.clock()
-        return answer(
-            started_answer(started.request, started.secret, interval=INTERVAL, pin_length=settings.pin_length, now=now),
-            201,
+        told = started_answer(
+            started.request,
+            started.secret,
+            interval=INTERVAL,
+            pin_length=self.runtime.settings.pin_length,
+            shown=await self.deciding.is_shown(started.request),
+            now=self.runtime.clock(),
         )
+        return answer(told, 201)
 
     async def submit_pin(self, request: Request) -> Response:
         secret, body = request_secret(request), await decode(request, PinBody)

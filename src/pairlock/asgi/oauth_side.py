@@ -20,7 +20,8 @@ from pairlock._core.oauth import (
 from pairlock.asgi.answers import answer, token_response
 from pairlock.asgi.callers import Callers
 from pairlock.asgi.forms import read_form
-from pairlock.errors import UnsupportedGrantType
+from pairlock.errors import InvalidClient, UnsupportedGrantType
+from pairlock.services.authenticating import Authenticating
 from pairlock.services.device_codes import DeviceCodes
 from pairlock.services.runtime import Runtime
 from pairlock.services.tokens import Redeemed, Tokens
@@ -31,15 +32,23 @@ VERIFICATION_PAGE = "/device"
 class OAuthSide:
     """What OAuth clients and resource servers may call."""
 
-    def __init__(self, runtime: Runtime, device_codes: DeviceCodes, tokens: Tokens, callers: Callers) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        authenticating: Authenticating,
+        device_codes: DeviceCodes,
+        tokens: Tokens,
+        callers: Callers,
+    ) -> None:
         self.runtime = runtime
+        self.authenticating = authenticating
         self.device_codes = device_codes
         self.tokens = tokens
         self.callers = callers
 
     async def authorize(self, request: Request) -> Response:
         form = await read_form(request, or_query=True)
-        client = self._client(request, form)
+        client = await self._client(request, form)
         started = await self.device_codes.start(
             client,
             name=form.get("name", ""),
@@ -65,14 +74,17 @@ class OAuthSide:
 
     async def revoke(self, request: Request) -> Response:
         form = await read_form(request)
-        client_id = self._named_client(request, form)
+        client_id = await self._named_client(request, form)
         origin = self.callers.origin(request)
         await self.tokens.revoke(required(form, "token"), client_id=client_id, origin=origin)
         return answer({})
 
     async def introspect(self, request: Request) -> Response:
         form = await read_form(request)
-        self.runtime.settings.resource_servers.authenticate(credentials(form, request.headers.get("authorization")))
+        authorization = request.headers.get("authorization")
+        if authorization is None and "client_id" not in form:
+            raise InvalidClient
+        await self.authenticating.resource_server(credentials(form, authorization), self.callers.origin(request))
         found = await self.tokens.introspect(required(form, "token"))
         if found is None:
             return answer(INACTIVE)
@@ -83,21 +95,22 @@ class OAuthSide:
         return answer(server_metadata(self.callers.mount_url(request)))
 
     async def _by_device_code(self, request: Request, form: Form) -> Redeemed:
-        client, code = self._client(request, form), required(form, "device_code")
+        client, code = await self._client(request, form), required(form, "device_code")
         verifier, pin = form.get("code_verifier", ""), form.get("confirmation_pin")
         return await self.device_codes.redeem(code, client, verifier=verifier, confirmation_pin=pin)
 
     async def _by_refresh_token(self, request: Request, form: Form) -> Redeemed:
-        client_id, wanted = self._named_client(request, form), None
+        client_id, wanted = await self._named_client(request, form), None
         if "scope" in form:
             wanted = parse_scope(form["scope"])
         token, origin = required(form, "refresh_token"), self.callers.origin(request)
         return await self.tokens.refresh(token, client_id=client_id, wanted=wanted, origin=origin)
 
-    def _client(self, request: Request, form: Form) -> Client:
-        return self.runtime.settings.clients.authenticate(credentials(form, request.headers.get("authorization")))
+    async def _client(self, request: Request, form: Form) -> Client:
+        offered = credentials(form, request.headers.get("authorization"))
+        return await self.authenticating.client(offered, self.callers.origin(request))
 
-    def _named_client(self, request: Request, form: Form) -> str:
+    async def _named_client(self, request: Request, form: Form) -> str:
         """The client that calls; empty where none says to be one, as devices that paired without OAuth."""
         named = "client_id" in form or "authorization" in request.headers
-        return self._client(request, form).id if named else ""
+        return (await self._client(request, form)).id if named else ""

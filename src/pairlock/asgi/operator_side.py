@@ -6,6 +6,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pairlock._core.operators import Operator
 from pairlock._core.permissions import Permissions
 from pairlock._core.records import PairingRequest, Record
 from pairlock._core.sources import nearness
@@ -33,16 +34,18 @@ class OperatorSide:
         self.hook = hook
 
     async def requests(self, request: Request) -> Response:
-        await require_operator(request, self.hook)
+        operator = await require_operator(request, self.hook)
         before, limit = request.query_params.get("before"), page_limit(request)
         pending = await self.deciding.pending(before=before, limit=limit)
-        return answer({"requests": [self._shown(request, each) for each in pending], "next": _next(pending, limit)})
+        return answer(
+            {"requests": [self._shown(request, each, operator) for each in pending], "next": _next(pending, limit)}
+        )
 
     async def look_up(self, request: Request) -> Response:
         operator = await require_operator(request, self.hook)
         body = await decode(request, UserCodeBody)
         found = await self.deciding.look_up(body.user_code, by=operator, origin=self.callers.origin(request))
-        return answer(self._shown(request, found))
+        return answer(self._shown(request, found, operator))
 
     async def approve(self, request: Request) -> Response:
         operator = await require_operator(request, self.hook)
@@ -55,13 +58,13 @@ class OperatorSide:
             by=operator,
             origin=self.callers.origin(request),
         )
-        return answer(self._shown(request, approved))
+        return answer(self._shown(request, approved, operator))
 
     async def deny(self, request: Request) -> Response:
         operator = await require_operator(request, self.hook)
         body = await decode(request, DenyBody, optional=True)
         denied = await self.deciding.deny(request.path_params["id"], reason=body.reason, by=operator)
-        return answer(self._shown(request, denied))
+        return answer(self._shown(request, denied, operator))
 
     async def list(self, request: Request) -> Response:
         await require_operator(request, self.hook)
@@ -91,13 +94,13 @@ class OperatorSide:
         operator = await require_operator(request, self.hook)
         return answer({"revoked": await self.devices.revoke_all(by=operator.actor)})
 
-    def _shown(self, request: Request, shown: PairingRequest) -> dict[str, object]:
+    def _shown(self, request: Request, shown: PairingRequest, operator: Operator) -> dict[str, object]:
         return pending_answer(
             shown,
             default=self.runtime.settings.default_permissions,
             network=nearness(shown.origin.address, self.callers.address(request)),
             now=self.runtime.clock(),
-            pin=self.deciding.pin(shown),
+            pin=self.deciding.pin(shown, operator),
             confirmation_pin=self.deciding.confirmation_pin(shown),
         )
 

@@ -19,7 +19,7 @@ class Protected:
         self.guarded = guarded
         self.app = app
         self.pairing = pairing
-        self.well_known = Router(well_known.routes())
+        self.well_known = Router(well_known.routes(), redirect_slashes=False)
         self.documents = (well_known.server_path, RESOURCE)
         self.at = at
         self.runtime = runtime

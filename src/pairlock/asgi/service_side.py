@@ -2,7 +2,6 @@
 
 import re
 
-from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -37,8 +36,7 @@ class ServiceSide:
         operator = await require_operator(request, self.hook)
         body = await decode(request, WindowBody)
         if body.open:
-            seconds = self.runtime.settings.window_timeout if body.expires_in is UNSET else body.expires_in
-            window = await self.windows.open(seconds, by=operator.actor)
+            window = await self.windows.open(body.expires_in, by=operator.actor)
         else:
             window = await self.windows.close(by=operator.actor)
         return answer(window_answer(window, self.runtime.clock()))

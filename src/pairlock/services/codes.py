@@ -5,7 +5,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from pairlock._core.codes import ID_RANDOM_BYTES, digest_secret, is_secret, make_id
 from pairlock._core.derived import code_digests, code_of
@@ -24,6 +23,7 @@ from pairlock.services.pictures import Picture
 from pairlock.services.requesting import Requesting, live, turnstile, with_code
 from pairlock.services.runtime import Runtime
 from pairlock.services.tokens import Redeemed, Tokens, new_device_id
+from pairlock.settings import check_address
 from pairlock.stores.contract import Add, Log, Swap, Write
 
 MINTED = {method.name: method for method in (ONE_TIME_CODE, QR)}
@@ -105,6 +105,7 @@ class Codes:
         base = address or self._runtime.settings.issuer
         if base is None:
             raise ConfigurationError("issuer: set it, or give address=, such as https://house.example/pair")
+        check_address(base, "address")
         minted = await self.mint(permissions, method=QR.name, expires_in=expires_in, hint=hint, by=by)
         return QRCode(uri_of(base, minted.code), minted.request.id, seconds_left(minted.request, self._runtime.clock()))
 
@@ -159,6 +160,7 @@ class Codes:
         name = clean_name(name)
         if secret is not None and len(secret) not in SECRET_LENGTHS:
             raise InvalidRequest(detail="secret has 22 to 128 characters: 16 random bytes in base64, or more")
+        code = code.rpartition("#")[2]  # of the whole address in a QR code
         method = QR if len(QR.alphabet.normalise(code)) == QR.length else ONE_TIME_CODE
         if method is QR or origin is None:
             return await self._redeem(method, code, name, secret, origin)  # 128 bits need no limit
@@ -189,7 +191,7 @@ class Codes:
             purge_at=now + life + KEPT_AFTER,
             key_id=self._runtime.keys.newest,
             granted=granted,
-            origin=Origin(hint=clean_text(hint)),
+            hint=clean_text(hint),
             decided_by=by.actor,
             decided_at=now,
         )
@@ -213,8 +215,7 @@ class Codes:
         async def attempt() -> Redeemed:
             request, now = await self._find_code(method, code), self._runtime.clock()
             proof = b"" if secret is None else digest_secret(secret)
-            where = Origin(hint=request.origin.hint) if origin is None else _with_hint(origin, request.origin.hint)
-            who = {"name": name, "origin": where, "secret_digest": proof}
+            who = {"name": name, "origin": origin or Origin(), "secret_digest": proof}
             redeemed = advance(request, now, Event.REDEEM, device_id=new_device_id(now), **who)
             if redeemed is not None:
                 return await self._tokens.pair(redeemed, now, told=secret)
@@ -258,7 +259,3 @@ def _method(name: str) -> Method:
     if name not in MINTED:
         raise InvalidRequest(detail=f"method is one of {', '.join(MINTED)}")
     return MINTED[name]
-
-
-def _with_hint(origin: Origin, hint: str) -> Origin:
-    return origin if origin.hint else replace(origin, hint=hint)

@@ -89,6 +89,10 @@ class Deciding:
             before = page[-1].id
         return found[:limit]
 
+    async def is_shown(self, request: PairingRequest) -> bool:
+        """Whether this is the request of its source that displays show now; the others wait for their turn."""
+        return request.id in {each.id for each in _oldest(await self.pending(limit=MOST_SHOWN))}
+
     async def look_up(self, user_code: str, *, by: Operator = APP, origin: Origin | None = None) -> PairingRequest:
         """The request that waits with this user code, typed in any form. Raises InvalidCode, TooManyRequests."""
         limits, limiter = self._runtime.settings.limits, self._runtime.limiter
@@ -113,12 +117,15 @@ class Deciding:
             raise NotFound
         return request
 
-    def pin(self, request: PairingRequest) -> str | None:
+    def pin(self, request: PairingRequest, by: Operator = APP) -> str | None:
         """The PIN of a request, for a trusted display; None when it has none, or its key is gone.
+
+        Nor is it for an operator who may not grant what it does.
 
         It is derived, not kept: any process with the keys can show it, and nothing at rest can leak it.
         """
-        if request.method != PIN.name:
+        grants = grantable(request, self._runtime.settings.default_permissions)
+        if request.method != PIN.name or not by.permissions.include(grants):
             return None
         return pin_of(self._runtime.keys, request, self._runtime.settings.pin_length)
 
@@ -179,11 +186,11 @@ class Deciding:
         with self._runtime.listening() as events:
             while True:
                 waiting = await self._runtime.persist(partial(self.pending, limit=MOST_SHOWN))
-                oldest = {source_of(each.origin.address) or each.id: each for each in waiting}
-                for request in reversed(oldest.values()):
+                oldest = _oldest(waiting)
+                for request in oldest:
                     if request.id not in shown:
                         yield request
-                shown = {request.id for request in oldest.values()}
+                shown = {request.id for request in oldest}
                 await _something_new(events)
 
     # The application's handler
@@ -196,12 +203,14 @@ class Deciding:
         if self._handler is None:
             return asked
         try:
-            async with asyncio.timeout(self._runtime.settings.decide_timeout):
+            async with asyncio.timeout(self._runtime.settings.decide_timeout) as deadline:
                 decision = await self._handler(Asked(asked, self._runtime.settings.default_permissions))
-            return self._as_decided(asked, decision)
+            if not deadline.expired():  # it may have gone on though it was cancelled
+                return self._as_decided(asked, decision)
+            logger.error("the decision handler took too long: the device is denied")
         except Exception:
             logger.exception("the decision handler failed: the device is denied")
-            return self._as_decided(asked, Deny(reason=UNDECIDED_IN_TIME))
+        return self._as_decided(asked, Deny(reason=UNDECIDED_IN_TIME))
 
     def _as_decided(self, asked: PairingRequest, decision: object) -> PairingRequest:
         now = self._runtime.clock()
@@ -233,6 +242,12 @@ class Deciding:
         near = nearness(request.origin.address, origin.address)
         if self._runtime.settings.same_network and near != "same":
             raise DifferentNetwork
+
+
+def _oldest(waiting: list[PairingRequest]) -> list[PairingRequest]:
+    """Of requests that are listed newest first, the oldest of each source; the oldest first."""
+    by_source = {source_of(request.origin.address) or request.id: request for request in waiting}
+    return sorted(by_source.values(), key=lambda request: request.id)
 
 
 async def _something_new(events: asyncio.Queue[AuditEvent]) -> None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from pairlock._core import polls
 from pairlock._core.clients import Client
 from pairlock._core.codes import DIGITS, is_same, is_secret
-from pairlock._core.derived import code_of, confirmation_pin_of
+from pairlock._core.derived import CONFIRMATION_LENGTH, code_of, confirmation_pin_of
 from pairlock._core.methods import DEVICE_CODE
 from pairlock._core.names import MAX_NAME
 from pairlock._core.oauth import proves
@@ -24,6 +24,7 @@ from pairlock.errors import (
     ExpiredToken,
     InvalidGrant,
     InvalidPin,
+    InvalidRequest,
     SlowDown,
 )
 from pairlock.services.deciding import HANDLER
@@ -135,12 +136,15 @@ class DeviceCodes:
         """The request once its PIN was typed, which is counted before it is looked at."""
         if typed is None:
             raise ConfirmationRequired(attempts_left=attempts_left(request))
+        pin = DIGITS.normalise(typed)
+        if len(pin) != CONFIRMATION_LENGTH:
+            raise InvalidRequest(detail=f"the PIN has {CONFIRMATION_LENGTH} digits")
         counted = count_guess(request)
         if counted is None:
             raise InvalidGrant
         await self._runtime.commit(Swap(counted))
         right = confirmation_pin_of(self._runtime.keys, counted)
-        if right is not None and is_same(DIGITS.normalise(typed), right):
+        if right is not None and is_same(pin, right):
             return counted
         if not attempts_left(counted):
             await lock(self._runtime, find, "confirmation")

@@ -100,7 +100,7 @@ def parse_limits(text: str, setting: str) -> tuple[Rate, ...]:
     """The rates of a text such as "3/minute; 5/10 minutes". Raises ConfigurationError, naming the setting."""
     try:
         items = parse_many(text)
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ConfigurationError(f'{setting}: {text!r} is no limit; write one such as "3/minute; 10/hour"') from error
     if any(item.amount < 1 or item.get_expiry() > LONGEST_WINDOW for item in items):
         raise ConfigurationError(

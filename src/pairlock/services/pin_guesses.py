@@ -1,5 +1,7 @@
 """The PIN method as a whole: how many wrong PINs it has taken, whether it is held, and who reopens it."""
 
+import logging
+
 from msgspec import convert, to_builtins
 
 from pairlock._core import guesses
@@ -11,6 +13,8 @@ from pairlock._core.records import EventType, Setting
 from pairlock.errors import PinHeld
 from pairlock.services.runtime import Runtime
 from pairlock.stores.contract import Add, Log, Swap, Write
+
+logger = logging.getLogger("pairlock")
 
 KEY = "pin_guesses"
 
@@ -51,6 +55,7 @@ class PinGuesses:
                 held = Guesses(known.row, known.wrong, now)
                 event = service_event(EventType.HELD, now, PIN.name, method=PIN.name)
                 await self._runtime.commit(_write(setting, held), Log(event))
+                logger.warning("pairing by PIN is held after too many wrong PINs, until an operator reopens it")
 
         await self._runtime.settle(attempt)
 

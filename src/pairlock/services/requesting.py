@@ -1,5 +1,6 @@
 """How a pairing request begins: checked, limited, decided by the handler where there is one, and kept."""
 
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -10,12 +11,12 @@ from msgspec.structs import replace
 from pairlock._core.codes import ID_RANDOM_BYTES, digest_secret, encode_secret, make_id
 from pairlock._core.derived import code_digests, code_of
 from pairlock._core.events import request_event
-from pairlock._core.methods import PIN, Method
+from pairlock._core.methods import METHODS, PIN, Method
 from pairlock._core.names import clean_name
 from pairlock._core.permissions import Permissions
 from pairlock._core.polls import INTERVAL, kept_after
 from pairlock._core.records import EventType, Origin, PairingRequest, Setting
-from pairlock._core.requests import advance, settled, state_at
+from pairlock._core.requests import advance, seconds_left, settled, state_at
 from pairlock._core.sources import source_of
 from pairlock._core.states import Event, State
 from pairlock.errors import AccessDenied, Busy, PairingDisabled
@@ -24,6 +25,8 @@ from pairlock.services.pin_guesses import PinGuesses
 from pairlock.services.runtime import Runtime
 from pairlock.services.windows import Windows
 from pairlock.stores.contract import Add, Conflict, Log, Swap, Write
+
+logger = logging.getLogger("pairlock")
 
 SECRET_BYTES = 32
 RETRY_AFTER = INTERVAL
@@ -63,16 +66,18 @@ class Requesting:
         """
         name = clean_name(name)
         self.check_enabled()
+        self._check_watched()
         if permissions is not None:
             (within or self._runtime.settings.default_permissions).narrow(permissions)
         await self._windows.check()
         if method is PIN:
             await self._guesses.check()
         if origin is not None:
+            await self._place(method, origin, self._runtime.clock())  # who finds none has not used up a start
             await self._limit(origin)
         secret = encode_secret(secrets.token_bytes(SECRET_BYTES))
         more |= {"name": name, "requested": permissions, "origin": origin or Origin()}
-        asked = await self._decided(self._draft(method, secret, **more))
+        asked = await self._decided(self._draft(method, secret, **more), limited=origin is not None)
         await self._keep(asked, limited=origin is not None)
         return asked, secret
 
@@ -80,6 +85,11 @@ class Requesting:
         """Raises PairingDisabled."""
         if not self._runtime.settings.enabled:
             raise PairingDisabled
+
+    def _check_watched(self) -> None:
+        if not self._runtime.watched:
+            self._runtime.watched = True  # said once
+            logger.warning("a device asks to pair, and nobody can see it: give on_request, operator= or decide=")
 
     def _draft(self, method: Method, secret: str, **more: Any) -> PairingRequest:
         now, settings = self._runtime.clock(), self._runtime.settings
@@ -101,9 +111,10 @@ class Requesting:
         limits, limiter, source = self._runtime.settings.limits, self._runtime.limiter, source_of(origin.address)
         await limiter.check("denials", limits.denials, source)
         await limiter.hit("starts", limits.starts, source)
+        await limiter.hit("starts in all", limits.starts_in_all, "")
 
-    async def _decided(self, draft: PairingRequest) -> PairingRequest:
-        if self._being_decided >= self._runtime.settings.limits.pending:
+    async def _decided(self, draft: PairingRequest, *, limited: bool) -> PairingRequest:
+        if limited and self._being_decided >= self._runtime.settings.limits.pending:
             raise Busy(retry_after=RETRY_AFTER)
         self._being_decided += 1
         try:
@@ -121,20 +132,26 @@ class Requesting:
             raise AccessDenied(reason=asked.reason)
 
         async def attempt() -> None:
-            place = [await self._place(asked, now)] if limited and asked.state is State.PENDING else []
+            await self._windows.check()  # the handler took its time
+            place = (
+                [await self._place(METHODS[asked.method], asked.origin, now)]
+                if limited and asked.state is State.PENDING
+                else []
+            )
             await self._runtime.commit(Add(asked), *logs, *place)
 
         async with self._runtime.turn:
             await self._runtime.settle(attempt)
 
-    async def _place(self, asked: PairingRequest, now: float) -> Write:
+    async def _place(self, method: Method, origin: Origin, now: float) -> Write:
         """The write that takes one of the places of those who wait. Raises Busy when there is none."""
-        taken = await turnstile(self._runtime, f"requests by {asked.method}", now)  # before they are counted
-        limits, source = self._runtime.settings.limits, source_of(asked.origin.address)
-        others = [each for each in await self._waiting(now) if each.method == asked.method]
-        from_there = sum(source_of(each.origin.address) == source for each in others)
-        if len(others) >= limits.pending or from_there >= limits.pending_per_source:
-            raise Busy(retry_after=RETRY_AFTER)
+        taken = await turnstile(self._runtime, f"requests by {method.name}", now)  # before they are counted
+        limits, source = self._runtime.settings.limits, source_of(origin.address)
+        others = [each for each in await self._waiting(now) if each.method == method.name]
+        from_there = [each for each in others if source_of(each.origin.address) == source]
+        for waiting, places in ((from_there, limits.pending_per_source), (others, limits.pending)):
+            if len(waiting) >= places:
+                raise Busy(retry_after=min((seconds_left(each, now) for each in waiting), default=RETRY_AFTER))
         return taken
 
     async def _waiting(self, now: float) -> list[PairingRequest]:

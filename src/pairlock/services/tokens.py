@@ -14,7 +14,7 @@ from pairlock._core.permissions import NOTHING, Permissions
 from pairlock._core.records import Device, EventType, Origin, PairingRequest
 from pairlock._core.refresh import RefreshToken
 from pairlock._core.tokens import Claims
-from pairlock.errors import InvalidCode, InvalidGrant, InvalidToken
+from pairlock.errors import InvalidCode, InvalidGrant, InvalidPermissions, InvalidToken
 from pairlock.services.runtime import Runtime
 from pairlock.services.verifier import Verifier
 from pairlock.stores.contract import Add, Log, Swap, Write
@@ -77,26 +77,25 @@ class Tokens:
     ) -> Redeemed:
         """The next refresh token for this one, which is used up; the same again to whoever asks again at once.
 
-        One that was used up before revokes the device: it is in two hands (RFC 9700 §4.14.2). Raises InvalidGrant.
+        The access token will carry what is `wanted` of what the device has. A token that was used up before revokes
+        the device: it is in two hands (RFC 9700 §4.14.2). Raises InvalidGrant, and InvalidPermissions when the device
+        has nothing of what is wanted.
         """
 
         async def attempt(device: Device, token: RefreshToken) -> Redeemed:
             now = self._runtime.clock()
             if refresh.counts(device, token):
-                return await self._rotate(device, token, now, origin)
+                return await self._rotate(device, token, _carried(device, wanted), now, origin)
             if refresh.was_just_rotated(device, token, now):
                 again = refresh.successor_again(self._runtime.keys, device, token)
                 if again is not None:
-                    return Redeemed(device, str(again), device.permissions)
-            elif refresh.is_ours(self._runtime.keys, token):
+                    return Redeemed(device, str(again), _carried(device, wanted))
+            elif refresh.is_of_family(device, token):
                 detected = device_event(EventType.REUSE_DETECTED, device, now, f"device:{device.id}", origin)
                 await self._revoke(device, now, origin, Log(detected))
             raise InvalidGrant
 
-        refreshed = await self._with_device(text, client_id, attempt)
-        if wanted is None or not refreshed.permissions.include(wanted):
-            return refreshed
-        return Redeemed(refreshed.device, refreshed.refresh_token, wanted)
+        return await self._with_device(text, client_id, attempt)
 
     async def revoke(self, text: str, *, client_id: str = "", origin: Origin | None = None) -> None:
         """Un-pair the device whose token this is; one that does not count is no error (RFC 7009 §2.2).
@@ -142,8 +141,7 @@ class Tokens:
         """The device as it is with this refresh token, and no use of it for as long as it lasts."""
         idle = 0 if token is None else self._runtime.settings.refresh_idle
         end = now + max(self._life(device.method, device.token_life), idle)
-        kept = None if token is None else refresh.digest(token)
-        return replace(device, refresh_digest=kept, expires_at=end, purge_at=end)
+        return replace(device if token is None else refresh.kept(device, token), expires_at=end, purge_at=end)
 
     async def _paired(self, device_id: str) -> Device | None:
         store = await self._runtime.ready()
@@ -165,13 +163,16 @@ class Tokens:
 
         return await self._runtime.settle(with_device)
 
-    async def _rotate(self, device: Device, token: RefreshToken, now: float, origin: Origin | None) -> Redeemed:
+    async def _rotate(
+        self, device: Device, token: RefreshToken, carried: Permissions, now: float, origin: Origin | None
+    ) -> Redeemed:
+        await self._runtime.limiter.hit("refreshes", self._runtime.settings.limits.refreshes, device.id)
         following = refresh.successor(self._runtime.keys, token)
         used = device.evolve(rotated_from=device.refresh_digest, rotated_at=now)
         rotated = self._lasting(used, following, now)
         event = device_event(EventType.REFRESHED, rotated, now, f"device:{device.id}", origin)
         await self._runtime.commit(Swap(rotated), Log(event))
-        return Redeemed(rotated, str(following), rotated.permissions)
+        return Redeemed(rotated, str(following), carried)
 
     async def _revoke(self, device: Device, now: float, origin: Origin | None, *also: Write) -> None:
         gone = revoked(device, now)
@@ -186,7 +187,7 @@ class Tokens:
             found = await self.introspect(text)
             return None if found is None else found[2]
         device = await self._paired(token.device_id)
-        if device is None or not (refresh.counts(device, token) or refresh.is_ours(self._runtime.keys, token)):
+        if device is None or not (refresh.counts(device, token) or refresh.is_of_family(device, token)):
             return None
         return device
 
@@ -204,6 +205,16 @@ def _device(request: PairingRequest, now: float) -> Device:
         client_id=request.client_id,
         token_life=request.token_life,
     )
+
+
+def _carried(device: Device, wanted: Permissions | None) -> Permissions:
+    """What is wanted of what a device has: a client may still ask for what was taken away since (RFC 6749 §6)."""
+    if wanted is None:
+        return device.permissions
+    carried = device.permissions.common(wanted)
+    if carried == NOTHING != wanted:
+        raise InvalidPermissions(detail="the device has nothing of this scope")
+    return carried
 
 
 def _text(token: RefreshToken | None) -> str | None:

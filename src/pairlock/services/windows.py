@@ -1,6 +1,6 @@
 """The pairing window, shared by all processes: opened for a while, closed, and looked at when a device asks."""
 
-from msgspec import convert, to_builtins
+from msgspec import UNSET, UnsetType, convert, to_builtins
 
 from pairlock._core.events import service_event
 from pairlock._core.operators import APP
@@ -31,9 +31,14 @@ class Windows:
         if not is_open((await self._load())[1], self._runtime.clock()):
             raise WindowClosed
 
-    async def open(self, seconds: float | None = None, *, by: str = APP.actor) -> Window:
-        """Take requests for so many seconds; None: until it is closed. Raises InvalidRequest."""
-        if seconds is not None and not 1 <= seconds <= LONGEST:
+    async def open(self, seconds: float | UnsetType | None = UNSET, *, by: str = APP.actor) -> Window:
+        """Take requests for so many seconds; for `window_timeout` of the settings unless it is said.
+
+        None is until it is closed. Raises InvalidRequest.
+        """
+        if seconds is UNSET:
+            seconds = self._runtime.settings.window_timeout
+        elif seconds is not None and not (type(seconds) in (int, float) and 1 <= seconds <= LONGEST):
             raise InvalidRequest(detail=f"the window opens for 1 to {LONGEST:.0f} seconds, or until it is closed")
         now = self._runtime.clock()
         until = None if seconds is None else now + seconds
