@@ -73,7 +73,7 @@ def main() -> None:
     if not port.isdigit() or not 0 < int(port) < 65536:
         sys.exit(f"PORT={port}: give a number from 1 to 65535, for example: make demo PORT=8080")
     database = os.environ.get("DATABASE", "demo.db")
-    listener = socket.socket()
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # said, so that asyncio sends answers without delay
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", int(port)))

@@ -1,5 +1,6 @@
 """RFC 6750: Bearer tokens, at the guard and at the sub-app's own calls for devices."""
 
+import re
 import string
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.types import ASGIApp
 from pairlock import Pairlock
 from tests.guard.parts import Answer, Recorder, ask, pair, scope_of
 from tests.rfc.challenges import parse
+from tests.rfc.conftest import Make
 
 pytestmark = pytest.mark.anyio
 
@@ -153,8 +155,12 @@ TEXT = st.lists(NASTY | st.text(alphabet=string.printable, max_size=5), max_size
 BYTES = st.binary(max_size=30) | TEXT.map(lambda text: text.encode("utf-8", "surrogatepass"))
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(path=TEXT, raw=st.none() | BYTES, header=st.none() | BYTES, token=BYTES, query=BYTES, method=TEXT)
+HOSTS = BYTES | st.sampled_from([b"house.example", b"192.0.2.1:80", b"[::1]:8000", b"house.example:80\r\n"])
+RESOURCE = re.compile(r"http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?/\.well-known/oauth-protected-resource")
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=TEXT, raw=st.none() | BYTES, header=st.none() | BYTES, token=BYTES, query=BYTES, method=TEXT, host=HOSTS)
 async def test_6750_3_whatever_is_sent_the_challenge_parses_and_nothing_of_it_comes_back(
     service: ASGIApp,
     app: Recorder,
@@ -164,20 +170,55 @@ async def test_6750_3_whatever_is_sent_the_challenge_parses_and_nothing_of_it_co
     token: bytes,
     query: bytes,
     method: str,
+    host: bytes,
 ) -> None:
-    headers = [] if header is None else [(b"authorization", header + b"Bearer " + token), (b"x", header)]
-    for offered in (headers, [(b"authorization", b"Bearer " + token)]):
-        scope = scope_of(method, "/" + path, *offered, raw_path=raw, query_string=query)
-        answer = await ask(service, scope)
+    headers = [(b"host", host), (b"x-forwarded-host", host), (b"x-forwarded-proto", token), (b"user-agent", token)]
+    offered = [] if header is None else [(b"authorization", header + b"Bearer " + token), (b"x", header)]
+    for each in (offered, [(b"authorization", b"Bearer " + token)]):
+        answer = await ask(service, scope_of(method, "/" + path, *headers, *each, raw_path=raw, query_string=query))
         assert answer.status in (400, 401, 403, 404, 405)
         if answer.status == 401:
             assert b"www-authenticate" in answer.headers
         if b"www-authenticate" in answer.headers:
-            assert parse(answer.headers[b"www-authenticate"]).keys() <= {"realm", "error", "error_description"}
+            assert_tame(answer.headers[b"www-authenticate"])
         for name, value in answer.headers.items():
             assert not set(name + value) & set(b"\r\n\0")
             assert (name + value).isascii()
     assert app.scopes == []
+
+
+def assert_tame(challenge: bytes) -> None:
+    """Nothing but fixed text stands in it, and an address whose host can be one."""
+    parameters = parse(challenge)
+    assert parameters.keys() <= {"realm", "error", "error_description", "resource_metadata"}
+    assert RESOURCE.match(parameters.get("resource_metadata", "http://x/.well-known/oauth-protected-resource"))
+
+
+@pytest.fixture
+def behind_a_proxy(make: Make, app: Recorder) -> ASGIApp:
+    return make(trusted_proxies=["10.0.0.0/8"]).protect(app)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(root=TEXT, told=BYTES, forwarded=BYTES, scheme=st.sampled_from(["http", "https", ..., "ws", "h2c"]))
+async def test_6750_3_neither_mounts_nor_proxies_put_anything_else_into_a_challenge(
+    behind_a_proxy: ASGIApp, root: str, told: bytes, forwarded: bytes, scheme: object
+) -> None:
+    headers = [(b"host", b"house.example"), (b"x-forwarded-proto", told), (b"x-forwarded-for", forwarded)]
+    scope = scope_of("GET", f"/{root}/a", *headers, root_path=f"/{root}", scheme=scheme, client=("10.0.0.1", 1))
+    answer = await ask(behind_a_proxy, scope)
+    assert answer.status in (400, 401, 404)
+    if answer.status == 401:
+        assert_tame(answer.headers[b"www-authenticate"].replace(b"https://", b"http://"))
+        assert b"oauth-protected-resource/" in answer.headers[b"www-authenticate"]
+
+
+async def test_6750_3_a_websocket_that_is_refused_gets_the_same_challenge(service: ASGIApp) -> None:
+    scope = scope_of("GET", GUARDED, (b"host", b"house.example"), scheme="http")
+    handshake = {**scope, "type": "websocket", "scheme": "ws", "extensions": {"websocket.http.response": {}}}
+    over_http, over_websocket = await ask(service, scope), await ask(service, handshake)
+    assert over_http == over_websocket
+    assert b"resource_metadata=" in over_http.headers[b"www-authenticate"]
 
 
 @pytest.mark.parametrize(

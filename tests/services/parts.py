@@ -26,6 +26,7 @@ UNLIMITED = Limits(
     pending_per_source=100_000,
     pending=100_000,
     denials=MANY,
+    starts_in_all=MANY,
     wrong_pins=MANY,
     wrong_pins_in_a_row=100_000,
     wrong_pins_a_day=100_000,
@@ -34,6 +35,8 @@ UNLIMITED = Limits(
     wrong_user_codes=MANY,
     wrong_user_codes_per_source=MANY,
     wrong_user_codes_in_all=MANY,
+    wrong_secrets=MANY,
+    refreshes=MANY,
     code_polls=MANY,
     codes=100_000,
 )

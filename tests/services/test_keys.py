@@ -15,7 +15,7 @@ from pairlock import ConfigurationError, Pairlock, StoreError
 from pairlock.errors import InvalidPin, InvalidToken
 from pairlock.keyfile import _check_owner
 from tests.services.conftest import Make
-from tests.services.parts import KEY, OTHER_KEY, SENSORS, paired_token
+from tests.services.parts import KEY, OTHER_KEY, SENSORS, FailingStore, paired_token
 
 pytestmark = pytest.mark.anyio
 
@@ -162,9 +162,19 @@ async def test_a_key_file_may_hold_several_keys_of_which_the_last_signs(make: Ma
         await make(secret_keys=[old]).verify(token)
 
 
-def test_a_store_in_memory_needs_keys_when_it_is_made() -> None:
+async def test_a_store_in_memory_makes_do_with_keys_that_end_with_it() -> None:
+    first, second = (Pairlock(store="memory://", default_permissions=SENSORS) for _ in range(2))
+    token = await paired_token(first)
+    assert (await first.verify(token)).device_name == "Phone"
+    with pytest.raises(InvalidToken):
+        await second.verify(token)
+    await first.aclose()
+    await second.aclose()
+
+
+def test_a_store_of_ones_own_needs_keys_when_it_is_made() -> None:
     with pytest.raises(ConfigurationError, match=r"secret_keys: .* give secret_keys, or set PAIRLOCK_SECRET_KEYS"):
-        Pairlock(store="memory://", default_permissions=SENSORS)
+        Pairlock(store=FailingStore(), default_permissions=SENSORS)
 
 
 @pytest.mark.parametrize("keys", [[], ["short"], [KEY, "short"], [b"15 bytes of key"]])

@@ -257,7 +257,7 @@ async def test_what_the_operator_approved_is_redeemed(
 async def test_any_pin_redeems_what_the_operator_approved(pairlock: Pairlock, started: Started) -> None:
     await pairlock.deciding.approve(started.request.id)
     redeemed = await submit(pairlock, started, wrong(the_pin(pairlock, started)))
-    assert redeemed.device.approved_by == "operator:app"
+    assert redeemed.device.approved_by == "app"
 
 
 async def test_50_redeems_at_once_through_two_handles_make_one_device(

@@ -259,7 +259,7 @@ async def test_a_second_approval_after_the_device_is_in_changes_nothing(handles:
         with pytest.raises(AlreadyDecided) as refused:
             await handles[1].deciding.approve(started.request.id, by=BOB)
         assert refused.value.state == "redeemed"
-        assert redeemed.device.approved_by == "operator:app"
+        assert redeemed.device.approved_by == "app"
         with pytest.raises(InvalidGrant):
             await poll(handles[1], started)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from pairlock import Approve, Pairlock, Permissions
+from pairlock import Approve, Limits, Pairlock, Permissions
 from pairlock._core import refresh
 from pairlock._core.keys import Keys
 from pairlock._core.records import EventType
-from pairlock.errors import InvalidGrant, InvalidToken, NotFound
+from pairlock.errors import InvalidGrant, InvalidPermissions, InvalidToken, NotFound, TooManyRequests
 from pairlock.services.tokens import Redeemed
 from pairlock.stores.contract import Log, Swap
 from pairlock.testing import FakeClock
@@ -180,14 +180,14 @@ async def test_what_was_never_given_out_is_refused_and_revokes_nobody(
     token = refresh.parse(token_of(paired))
     assert token is not None
     stranger = await pair(pairlock, "Tablet")
-    elsewhere = refresh.make(Keys([OTHER_KEY]), token.device_id, "s" * 43)
+    others = refresh.parse(token_of(stranger))
+    assert others is not None
     guesses = [
-        replace(token, secret="s" * 43),
-        replace(token, secret="s" * 43, seal="t" * 43),
+        replace(token, family="t" * 43, secret="s" * 43),
+        replace(token, family=others.family),
         replace(token, device_id=stranger.device.id),
         replace(token, device_id="0" * 26),
-        elsewhere,
-        replace(elsewhere, seal=token.seal),
+        refresh.first(Keys([OTHER_KEY]), token.device_id, "told"),
     ]
     whole = str(token)
     texts = ["", "plr_", "plr_x.y.z", whole[:-1], whole + "A", whole + "\n", f" {whole}", whole.upper(), "\ud800", "é"]
@@ -280,8 +280,7 @@ async def test_a_method_whose_devices_cannot_refresh_gives_one_long_lived_token(
     token, life = pairlock.tokens.access(long_lived.device)
     assert life == 90 * DAY
     assert pairlock.tokens.access(by_pin.device)[1] == 3600
-    forged = refresh.make(pairlock._runtime.keys, long_lived.device.id, "s" * 43)
-    await assert_refused(pairlock, str(replace(forged, seal="s" * 43)))
+    await assert_refused(pairlock, str(refresh.first(pairlock._runtime.keys, long_lived.device.id, "told")))
     clock.advance(90 * DAY - 1)
     assert (await pairlock.verify(token)).device_name == "Laptop"
     clock.advance(1)
@@ -341,10 +340,42 @@ async def test_who_wants_less_gets_less_and_the_next_may_want_all_again(
 
 
 @pytest.mark.parametrize("wanted", [WIDER, Permissions(read=("/sensors/**",), write=("/**",))])
-async def test_who_wants_more_gets_what_the_device_has(
+async def test_who_wants_more_gets_what_of_it_the_device_has(
     pairlock: Pairlock, paired: Redeemed, wanted: Permissions
 ) -> None:
-    assert (await pairlock.tokens.refresh(token_of(paired), wanted=wanted)).permissions == DEFAULT
+    narrower = await pairlock.tokens.refresh(token_of(paired), wanted=wanted)
+    assert narrower.permissions == DEFAULT.common(wanted)
+    assert wanted.include(narrower.permissions)
+    assert DEFAULT.include(narrower.permissions)
+    assert narrower.permissions.read
+
+
+async def test_who_wants_only_what_the_device_has_not_is_refused_and_loses_nothing(
+    pairlock: Pairlock, paired: Redeemed
+) -> None:
+    with pytest.raises(InvalidPermissions):
+        await pairlock.tokens.refresh(token_of(paired), wanted=Permissions(read=("/admin",)))
+    assert (await refreshed(pairlock, paired)).permissions == DEFAULT
+
+
+async def test_a_token_that_was_used_up_revokes_whatever_became_of_the_keys(make: Make, clock: FakeClock) -> None:
+    old, new = make(), make(secret_keys=[OTHER_KEY])
+    paired = await pair(old)
+    await refreshed(new, await refreshed(new, paired))
+    clock.advance(60)
+    await assert_refused(new, token_of(paired))
+    assert (await happened(new))[-2:] == [EventType.REUSE_DETECTED, EventType.REVOKED]
+
+
+async def test_a_device_may_refresh_only_so_often_and_loses_nothing(make: Make, clock: FakeClock) -> None:
+    pairlock = make(limits=Limits(refreshes="3/minute"))
+    paired = await pair(pairlock)
+    for _ in range(3):
+        paired = await refreshed(pairlock, paired)
+    with pytest.raises(TooManyRequests):
+        await refreshed(pairlock, paired)
+    clock.advance(60)
+    await refreshed(pairlock, paired)
 
 
 # Key rotation
@@ -420,7 +451,7 @@ async def test_giving_back_what_does_not_count_changes_nothing(
     token = refresh.parse(token_of(paired))
     assert token is not None
     expired, _ = pairlock.tokens.access(paired.device)
-    forged = [replace(token, secret="s" * 43), refresh.make(Keys([OTHER_KEY]), token.device_id, "s" * 43)]
+    forged = [replace(token, family="f" * 43, secret="s" * 43), refresh.first(Keys([OTHER_KEY]), token.device_id, "told")]
     clock.advance(3600)
     for text in ("", "x", "\ud800", "plk_", "plr_", expired, expired[:-1], *map(str, forged)):
         await pairlock.tokens.revoke(text)

@@ -29,6 +29,8 @@ class Client(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_client_id(self.id, "clients")
         _check_name(self.name, f"clients: {self.id}")
+        if self.permissions is not None and not isinstance(self.permissions, Permissions):
+            raise ConfigurationError(f"clients: {self.id}: give its permissions as Permissions.parse({{...}})")
         if self.secret is not None:
             _check_secret(self.secret, f"clients: {self.id}")
 

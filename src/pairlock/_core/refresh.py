@@ -61,7 +61,8 @@ def is_of_family(device: Device, token: RefreshToken) -> bool:
 
 def counts(device: Device, token: RefreshToken) -> bool:
     """Whether this is the device's refresh token."""
-    return device.refresh_digest is not None and is_secret(token.secret, device.refresh_digest)
+    kept = device.refresh_digest
+    return kept is not None and is_of_family(device, token) and is_secret(token.secret, kept)
 
 
 def was_just_rotated(device: Device, token: RefreshToken, now: float) -> bool:

@@ -1,6 +1,7 @@
 """Who calls, and by which address the caller reached us; what proxies say counts only if they are trusted."""
 
 import re
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -12,7 +13,8 @@ from pairlock.errors import InvalidRequest
 from pairlock.services.pairing import origin_of
 from pairlock.settings import Settings
 
-_HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+_HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
+_IN_PATHS = "/!$&'()*+,;=:@"  # RFC 3986 §3.3: what stands in a path as it is, besides letters and digits
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
@@ -37,7 +39,7 @@ class Callers:
 
     def mount_url(self, connection: HTTPConnection) -> str:
         """Where the pairing sub-app is: the setting `issuer`, else as the caller reached it. Raises InvalidRequest."""
-        return self._issuer or self.host_url(connection.scope) + connection.scope.get("root_path", "")
+        return self._issuer or self.host_url(connection.scope) + as_path(connection.scope.get("root_path", ""))
 
     def host_url(self, scope: Scope) -> str:
         """Scheme and host: those of the setting `issuer`, else as the caller reached us. Raises InvalidRequest."""
@@ -53,4 +55,15 @@ class Callers:
     def _scheme(self, scope: Scope, headers: Headers) -> str:
         peer = scope["client"][0] if scope.get("client") else ""
         told = headers.get("x-forwarded-proto", "") if is_trusted(peer, self._proxies) else ""
-        return _SCHEMES.get(told) or _SCHEMES[scope["scheme"]]
+        return _SCHEMES.get(told) or _SCHEMES.get(scope.get("scheme", ""), "http")  # ASGI lets servers leave it out
+
+
+def as_path(decoded: str) -> str:
+    """A path as addresses have it."""
+    return quote(decoded, _IN_PATHS, errors="replace")
+
+
+def path_as_asked(scope: Scope) -> str:
+    """The path of a request as its client wrote it, as far as the server tells."""
+    raw: bytes | None = scope.get("raw_path")
+    return as_path(scope["path"]) if raw is None else quote(raw, _IN_PATHS + "%")

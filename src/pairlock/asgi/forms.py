@@ -18,10 +18,7 @@ async def read_form(request: Request, *, or_query: bool = False) -> dict[str, st
     """
     raw = await read_body(request)
     if or_query and not raw:
-        form = _parse(request.scope["query_string"])
-        if "client_secret" in form:  # RFC 6749 §2.3.1: it would stand in logs
-            raise InvalidRequest(detail="send the client's secret in the body or the Authorization header")
-        return form
+        return _parse(request.scope["query_string"])
     kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
     if kind.strip() != FORM or ("charset" in parameters and "utf-8" not in parameters):
         raise InvalidRequest(detail=f"send the body as Content-Type: {FORM}, in UTF-8")

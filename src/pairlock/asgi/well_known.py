@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,13 +11,14 @@ from starlette.types import Scope
 
 from pairlock._core.oauth import resource_metadata, server_metadata
 from pairlock.asgi.answers import answer, refusal
-from pairlock.asgi.callers import Callers
+from pairlock.asgi.callers import Callers, as_path, path_as_asked
 from pairlock.asgi.calls import CORS
 from pairlock.errors import InvalidRequest, WireError
 from pairlock.settings import Settings
 
 SERVER = "/.well-known/oauth-authorization-server"
 RESOURCE = "/.well-known/oauth-protected-resource"
+METHODS = ["GET", "OPTIONS"]
 
 
 class WellKnown:
@@ -32,37 +33,39 @@ class WellKnown:
     def routes(self) -> list[Route]:
         """For the host's own routing table, at its root."""
         return [
-            Route(self.server_path, self.server),
-            Route(RESOURCE, self.resource),
-            Route(RESOURCE + "/{path:path}", self.resource),
+            Route(self.server_path, self.server, methods=METHODS),
+            Route(RESOURCE, self.resource, methods=METHODS),
+            Route(RESOURCE + "/{path:path}", self.resource, methods=METHODS),
         ]
 
     async def server(self, request: Request) -> Response:
         """RFC 8414 §3: the issuer is the one whose address the client put the well-known part into."""
-        return self._said(lambda: server_metadata(self._issuer(request.scope)))
+        return self._said(request, lambda: server_metadata(self._issuer(request.scope)))
 
     async def resource(self, request: Request) -> Response:
         """RFC 9728 §3: the resource is the one whose address the client put the well-known part into."""
-        path = request.path_params.get("path", "")
+        path = path_as_asked(request.scope).partition(RESOURCE)[2]
 
         def document() -> dict[str, Any]:
-            resource = self._callers.host_url(request.scope) + (f"/{quote(path)}" if path else "")
+            resource = self._callers.host_url(request.scope) + ("" if path == "/" else path)
             return resource_metadata(resource, self._issuer(request.scope), self._settings.server_name)
 
-        return self._said(document)
+        return self._said(request, document)
 
     def metadata_of(self, scope: Scope) -> str | None:
         """Where the metadata of a guarded app stands, for its challenge; None where the caller's Host is malformed."""
         try:
-            return self._callers.host_url(scope) + RESOURCE + quote(scope.get("root_path", ""))
+            return self._callers.host_url(scope) + RESOURCE + as_path(scope.get("root_path", ""))
         except InvalidRequest:
             return None
 
     def _issuer(self, scope: Scope) -> str:
         outer = scope.get("root_path", "")
-        return self._settings.issuer or f"{self._callers.host_url(scope)}{quote(outer)}{self._at}"
+        return self._settings.issuer or self._callers.host_url(scope) + as_path(outer + self._at)
 
-    def _said(self, document: Callable[[], dict[str, Any]]) -> Response:
+    def _said(self, request: Request, document: Callable[[], dict[str, Any]]) -> Response:
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=CORS)
         try:
             return answer(document(), headers=CORS)
         except WireError as error:

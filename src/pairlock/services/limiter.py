@@ -73,16 +73,21 @@ class Limiter:
         self._windows = FixedWindowRateLimiter(self._counters)  # type: ignore[arg-type]  # registered as one
 
     async def hit(self, name: str, limits: str, source: str) -> None:
-        """Count one call in each window, a refused one too. Raises TooManyRequests when one holds too many."""
+        """Count one call in each window, from the shortest on. Raises TooManyRequests when one holds too many.
+
+        What is refused is counted in the window that refuses it, and in no longer one.
+        """
         key, all_rates = key_of(source), rates(name, limits)
-        if not all([await self._windows.hit(rate, key) for rate in all_rates]):  # a list: each is counted
-            raise await self._refusal(all_rates, key)
+        for rate in all_rates:
+            if not await self._windows.hit(rate, key):
+                raise await self._refusal(all_rates, key)
 
     async def check(self, name: str, limits: str, source: str) -> None:
         """Count nothing. Raises TooManyRequests when the next call would be one too many."""
         key, all_rates = key_of(source), rates(name, limits)
-        if not all([await self._windows.test(rate, key) for rate in all_rates]):
-            raise await self._refusal(all_rates, key)
+        for rate in all_rates:
+            if not await self._windows.test(rate, key):
+                raise await self._refusal(all_rates, key)
 
     async def take_back(self, name: str, limits: str, source: str) -> None:
         """Forget one call: what turned out right was no wrong guess."""
@@ -97,7 +102,10 @@ class Limiter:
 
 
 def parse_limits(text: str, setting: str) -> tuple[Rate, ...]:
-    """The rates of a text such as "3/minute; 5/10 minutes". Raises ConfigurationError, naming the setting."""
+    """The rates of a text such as "3/minute; 5/10 minutes", shortest first.
+
+    Raises ConfigurationError, naming the setting.
+    """
     try:
         items = parse_many(text)
     except (ValueError, TypeError, AttributeError) as error:
@@ -106,7 +114,8 @@ def parse_limits(text: str, setting: str) -> tuple[Rate, ...]:
         raise ConfigurationError(
             f'{setting}: {text!r} does not allow at least 1 in at most 366 days; write one such as "3/minute; 10/hour"'
         )
-    return tuple(dict.fromkeys(Rate(item.amount, item.get_expiry(), setting) for item in items))
+    distinct = dict.fromkeys(Rate(item.amount, item.get_expiry(), setting) for item in items)
+    return tuple(sorted(distinct, key=lambda rate: rate.multiples))
 
 
 @lru_cache

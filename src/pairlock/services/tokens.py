@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from pairlock._core.permissions import NOTHING, Permissions
 from pairlock._core.records import Device, EventType, Origin, PairingRequest
 from pairlock._core.refresh import RefreshToken
 from pairlock._core.tokens import Claims
-from pairlock.errors import InvalidCode, InvalidGrant, InvalidPermissions, InvalidToken
+from pairlock.errors import InvalidCode, InvalidGrant, InvalidPermissions, InvalidToken, TooManyRequests
 from pairlock.services.runtime import Runtime
 from pairlock.services.verifier import Verifier
 from pairlock.stores.contract import Add, Log, Swap, Write
@@ -166,12 +167,15 @@ class Tokens:
     async def _rotate(
         self, device: Device, token: RefreshToken, carried: Permissions, now: float, origin: Origin | None
     ) -> Redeemed:
-        await self._runtime.limiter.hit("refreshes", self._runtime.settings.limits.refreshes, device.id)
+        counter = "refreshes", self._runtime.settings.limits.refreshes, device.id
+        await self._runtime.limiter.check(*counter)
         following = refresh.successor(self._runtime.keys, token)
         used = device.evolve(rotated_from=device.refresh_digest, rotated_at=now)
         rotated = self._lasting(used, following, now)
         event = device_event(EventType.REFRESHED, rotated, now, f"device:{device.id}", origin)
         await self._runtime.commit(Swap(rotated), Log(event))
+        with suppress(TooManyRequests):  # of several at once one is the last; those that lost the race are no refresh
+            await self._runtime.limiter.hit(*counter)
         return Redeemed(rotated, str(following), carried)
 
     async def _revoke(self, device: Device, now: float, origin: Origin | None, *also: Write) -> None:
