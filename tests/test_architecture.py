@@ -28,6 +28,9 @@ ONLY = {
     "itsdangerous": {"pairlock._core.tokens"},
     "aiosqlite": {"pairlock.stores.sqlite"},
     "sqlite3": {"pairlock.stores.sqlite", "pairlock.stores.sqlite_schema"},
+    "limits": {"pairlock.services.limiter"},
+    "qrcode": {"pairlock.services.pictures"},
+    "png": {"pairlock.services.pictures"},  # comes with qrcode[png]
     "pytest": {"pairlock.testing"},
     "hypothesis": {"pairlock.testing"},
 }

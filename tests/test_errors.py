@@ -12,12 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairlock import errors
+from pairlock.asgi.answers import refusal, wire_error
 from pairlock.errors import (
     AccessDenied,
     AlreadyDecided,
     ConfigurationError,
+    InvalidClient,
     InvalidPin,
+    InvalidRequest,
+    InvalidToken,
+    MissingToken,
     NotFound,
+    NotPermitted,
     PairlockError,
     ServerError,
     StoreError,
@@ -84,6 +90,49 @@ def test_an_error_survives_the_wire(error: type[WireError]) -> None:
         assert received.body() == sent.body()
         assert received.details == extras
         assert [getattr(received, name) for name in error.extras] == [extras.get(name) for name in error.extras]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_survives_being_rendered_by_the_server(error: type[WireError]) -> None:
+    sent = error(**{name: number for number, name in enumerate(error.extras, start=1)})
+    answer = refusal(wire_error(sent))
+    received = error_from(json.loads(bytes(answer.body)))
+    assert type(received) is error
+    assert received.details == sent.details
+    assert (answer.status_code, answer.media_type) == (error.status, "application/json")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers.get("retry-after") == (str(sent.retry_after) if "retry_after" in error.extras else None)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_challenges_only_where_credentials_are_the_matter(error: type[WireError]) -> None:
+    challenged = refusal(error()).headers.get("www-authenticate")
+    without_bearer = refusal(error(), bearer=False).headers.get("www-authenticate")
+    assert (challenged or "").partition(" ")[0] == {
+        MissingToken: "Bearer",
+        InvalidToken: "Bearer",
+        NotPermitted: "Bearer",
+        InvalidRequest: "Bearer",
+        InvalidClient: "Basic",
+    }.get(error, "")
+    assert without_bearer == (challenged if error is InvalidClient else None)
+    if error.status == 401:
+        assert challenged  # RFC 9110 §15.5.2
+
+
+def test_what_is_unavailable_is_always_told_when_to_come_back() -> None:
+    assert refusal(TemporarilyUnavailable()).headers["retry-after"] == "1"
+    assert refusal(wire_error(StoreError("x"))).headers["retry-after"] == "5"
+
+
+@pytest.mark.parametrize("error", [ConfigurationError("/etc/x"), StoreError("/var/x")])
+def test_what_is_for_the_operator_is_logged_and_not_told(
+    error: PairlockError, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = refusal(wire_error(error))
+    assert str(error) in caplog.text
+    assert str(error).encode() not in bytes(told.body)
+    assert told.status_code >= 500
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,11 @@ def check_address(given: object, setting: str) -> None:
             f"{setting}: {given!r} must be an address such as https://house.example/pair,"
             " without a slash at its end, query or fragment"
         )
-    host = urlsplit(given).hostname or ""
+    try:
+        host = urlsplit(given).hostname or ""
+    except ValueError as error:
+        says = f"{setting}: {given!r}: {error}; write one such as https://house.example/pair"
+        raise ConfigurationError(says) from None
     address = parse_address(host)
     if given.startswith("http:") and host != "localhost" and not (address and address.is_loopback):
         logger.warning("%s: %s is not encrypted: whoever is on the way can read tokens; serve https", setting, given)
@@ -154,8 +158,10 @@ def permissions_setting(given: Any) -> Permissions:
 
 def long_lived_setting(given: Collection[str]) -> frozenset[str]:
     """The setting `long_lived` as a set of methods."""
-    if isinstance(given, str):
-        raise ConfigurationError(f"long_lived: give a list, such as [{given!r}]")
+    if isinstance(given, str) or not isinstance(given, Collection):
+        raise ConfigurationError(f"long_lived: give a list of methods, such as ['qr'], not {given!r}")
+    for method in given:
+        _check_method(method, "long_lived")
     return frozenset(given)
 
 
@@ -178,5 +184,5 @@ def _check_token_life(seconds: float) -> None:
 
 
 def _check_method(method: object, setting: str) -> None:
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ConfigurationError(f"{setting}: {method!r} is not a method; there are {', '.join(METHODS)}")

@@ -10,11 +10,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Scope
 
 from pairlock import Operator, Pairlock
+from tests.services.parts import KEY, SENSORS
 
 OPERATOR_TOKEN = "the-operator-token-of-these-tests"
 AS_OPERATOR = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
 ALICE = Operator("alice")
 UNKNOWN_ID = "0" * 26
+APP = Pairlock(store="memory://", secret_keys=[KEY], default_permissions=SENSORS).app  # to be looked at, not called
 
 
 def bearer(secret: str) -> dict[str, str]:
@@ -36,6 +38,29 @@ def calls_of(app: Starlette) -> Iterator[tuple[str, str]]:
             yield method, route.path
 
 
+SHARED_CALLS = [
+    ("POST", "/token"),
+    ("OPTIONS", "/token"),
+    ("GET", "/.well-known/oauth-authorization-server"),
+    ("OPTIONS", "/.well-known/oauth-authorization-server"),
+]
+OTHERS_CALLS = {
+    *SHARED_CALLS,
+    ("POST", "/requests"),
+    ("GET", "/requests/{id}"),
+    ("DELETE", "/requests/{id}"),
+    ("POST", "/requests/{id}/pin"),
+    ("POST", "/requests/{id}/token"),
+    ("GET", "/whoami"),
+    ("DELETE", "/whoami"),
+    ("POST", "/redeem"),
+    ("POST", "/device_authorization"),
+    ("POST", "/revoke"),
+    ("POST", "/introspect"),
+}
+OPERATOR_CALLS = sorted(set(calls_of(APP)) - OTHERS_CALLS)  # a new call is an operator's until it is listed above
+
+
 async def start(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
     """A request to pair."""
     answer = await client.post("/requests", json={"name": "Phone", **body})
@@ -46,9 +71,11 @@ async def start(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
 async def pair(client: httpx.AsyncClient, pairlock: Pairlock, **body: Any) -> dict[str, Any]:
     """The token answer of a device that paired by PIN."""
     started = await start(client, **body)
-    request = await pairlock.pairing.show(started["id"])
+    request = await pairlock.deciding.show(started["id"])
     answer = await client.post(
-        f"/requests/{started['id']}/pin", json={"pin": pairlock.pairing.pin(request)}, headers=bearer(started["secret"])
+        f"/requests/{started['id']}/pin",
+        json={"pin": pairlock.deciding.pin(request)},
+        headers=bearer(started["secret"]),
     )
     assert answer.status_code == 200, answer.text
     return dict(answer.json())

@@ -1,6 +1,5 @@
 """What holds for each call: nothing is kept, bodies are bounded and strict, foreign pages are refused."""
 
-import functools
 import json
 import logging
 import sqlite3
@@ -14,15 +13,30 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from pairlock import Pairlock, StoreError
+from pairlock._core.records import AuditEvent, PairingRequest
 from pairlock.asgi.bodies import MAX_BODY_BYTES
 from pairlock.stores.sqlite import SQLiteStore
 from tests.app.conftest import Make
-from tests.app.parts import ALICE, AS_OPERATOR, UNKNOWN_ID, bearer, calls_of, client_of, pair, send_raw, start
-from tests.services.parts import KEY, SENSORS, FailingStore, away
+from tests.app.parts import (
+    ALICE,
+    APP,
+    AS_OPERATOR,
+    SHARED_CALLS,
+    UNKNOWN_ID,
+    bearer,
+    calls_of,
+    client_of,
+    pair,
+    send_raw,
+    start,
+)
+from tests.app.scene import ALL_CALLS, SERVER_SECRET, a_scene, make_call
+from tests.app.test_who_may_call import OK, WHO
+from tests.services.parts import FailingStore, away
 
 pytestmark = pytest.mark.anyio
 
-CALLS = sorted(calls_of(Pairlock(store="memory://", secret_keys=[KEY], default_permissions=SENSORS).app))
+CALLS = sorted(calls_of(APP))
 PATHS = sorted({path for _, path in CALLS})
 WITH_BODY = [
     ("POST", "/requests"),
@@ -30,9 +44,18 @@ WITH_BODY = [
     ("POST", "/requests/{id}/token"),
     ("POST", "/requests/{id}/approve"),
     ("POST", "/requests/{id}/deny"),
+    ("POST", "/requests/lookup"),
+    ("POST", "/redeem"),
+    ("POST", "/codes"),
+    ("PUT", "/window"),
     ("PATCH", "/devices/{id}"),
 ]
-DOWN = ("commit", "find Device", "find PairingRequest", "list_requests", "list_devices")
+WITH_FORM = [("POST", path) for path in ("/device_authorization", "/token", "/revoke", "/introspect")]
+DOWN = (
+    *("commit", "hit", "find Device", "find PairingRequest", "find Setting", "find_code"),
+    *("list_requests", "list_devices", "list_events"),
+)
+WITHOUT_STORE = {("GET", "/.well-known/oauth-authorization-server")}
 JSON = {"Content-Type": "application/json"}
 
 
@@ -48,7 +71,13 @@ def assert_said(answer: httpx.Response, status: int, error: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-async def test_no_answer_may_be_kept(client: httpx.AsyncClient, pairlock: Pairlock, method: str, path: str) -> None:
+async def test_no_answer_may_be_kept(make: Make, method: str, path: str) -> None:
+    pairlock = make(store="memory://")
+    async with client_of(pairlock.app) as client:
+        await no_answer_may_be_kept(client, pairlock, method, path)
+
+
+async def no_answer_may_be_kept(client: httpx.AsyncClient, pairlock: Pairlock, method: str, path: str) -> None:
     paired, started = await pair(client, pairlock), await start(client)
     for each_id in (started["id"], paired["device_id"], UNKNOWN_ID):
         for headers in (AS_OPERATOR, bearer(started["secret"]), bearer(paired["access_token"]), {}):
@@ -75,17 +104,15 @@ async def test_a_trailing_slash_is_another_address_and_not_redirected(client: ht
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("method", ["OPTIONS", "PUT", "TRACE", "CONNECT", "PROPFIND", "get", "post", "__class__"])
-async def test_a_method_that_an_address_does_not_take_is_told_those_it_takes(
-    pairlock: Pairlock, path: str, method: str
-) -> None:
-    start, body = await send_raw(pairlock.app, method=method, path=path.format(id=UNKNOWN_ID))
-    headers = dict(start["headers"])
-    assert start["status"] == 405
-    assert json.loads(body["body"])["error"] == "method_not_allowed"
-    assert headers[b"cache-control"] == b"no-store"
+async def test_a_method_that_an_address_does_not_take_is_told_those_it_takes(pairlock: Pairlock, path: str) -> None:
     taken = {each for each, at in CALLS if at == path}
-    assert set(headers[b"allow"].decode().split(", ")) == taken | ({"HEAD"} if "GET" in taken else set())
+    taken |= {"HEAD"} if "GET" in taken else set()
+    for method in {"OPTIONS", "PUT", "TRACE", "CONNECT", "PROPFIND", "get", "post", "__class__"} - taken:
+        start, body = await send_raw(pairlock.app, method=method, path=path.format(id=UNKNOWN_ID))
+        headers = dict(start["headers"])
+        assert (start["status"], json.loads(body["body"])["error"]) == (405, "method_not_allowed")
+        assert headers[b"cache-control"] == b"no-store"
+        assert set(headers[b"allow"].decode().split(", ")) == taken
 
 
 async def test_head_is_answered_as_get_is(client: httpx.AsyncClient, pairlock: Pairlock) -> None:
@@ -95,6 +122,9 @@ async def test_head_is_answered_as_get_is(client: httpx.AsyncClient, pairlock: P
         (f"/requests/{started['id']}", bearer(started["secret"])),
         ("/whoami", bearer(paired["access_token"])),
         ("/devices", AS_OPERATOR),
+        ("/window", AS_OPERATOR),
+        ("/hold", AS_OPERATOR),
+        ("/audit", AS_OPERATOR),
     ):
         got, head = await client.get(path, headers=headers), await client.head(path, headers=headers)
         assert (head.status_code, dict(head.headers)) == (got.status_code, dict(got.headers))
@@ -126,7 +156,7 @@ MALFORMED = {
     "NaN": b'{"name": NaN}',
     "Infinity": b'{"name": Infinity}',
     "unknown field": b'{"name": "x", "pin": "123456", "admin": true}',
-    "wrong type": b'{"name": 1, "pin": 123456, "message": 1, "reason": 1, "permissions": "/**"}',
+    "wrong type": b'{"name": 1, "pin": 123456, "message": 1, "reason": 1, "permissions": "/**", "open": "yes"}',
     "wrong type within": b'{"name": "x", "permissions": {"read": "/**"}}',
     "invalid UTF-8": b'{"name": "\xff\xfe"}',
     "lone surrogate": b'{"name": "\\ud800"}',
@@ -139,19 +169,19 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize(("method", "path"), WITH_BODY)
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=list(MALFORMED))
-async def test_a_malformed_body_is_refused(caller: httpx.AsyncClient, method: str, path: str, body: bytes) -> None:
-    answer = await caller.request(method, path.format(id=UNKNOWN_ID), content=body, headers=JSON)
-    assert_said(answer, 400, "invalid_request")
-    assert answer.json()["detail"]
+async def test_a_malformed_body_is_refused(caller: httpx.AsyncClient, body: bytes) -> None:
+    for method, path in WITH_BODY:
+        answer = await caller.request(method, path.format(id=UNKNOWN_ID), content=body, headers=JSON)
+        assert_said(answer, 400, "invalid_request")
+        assert answer.json()["detail"]
 
 
 def test_every_call_with_a_body_is_tried() -> None:
-    assert set(WITH_BODY) == {(method, path) for method, path in CALLS if method in ("POST", "PUT", "PATCH")}
+    taking_one = {(method, path) for method, path in CALLS if method in ("POST", "PUT", "PATCH")}
+    assert {*WITH_BODY, *WITH_FORM} == taking_one
 
 
-@pytest.mark.parametrize(("method", "path"), WITH_BODY)
 @pytest.mark.parametrize(
     "kind",
     [
@@ -166,12 +196,11 @@ def test_every_call_with_a_body_is_tried() -> None:
         "text/plain; application/json",
     ],
 )
-async def test_a_body_that_says_it_is_something_else_is_refused(
-    caller: httpx.AsyncClient, method: str, path: str, kind: str | None
-) -> None:
+async def test_a_body_that_says_it_is_something_else_is_refused(caller: httpx.AsyncClient, kind: str | None) -> None:
     headers = {} if kind is None else {"Content-Type": kind}
-    answer = await caller.request(method, path.format(id=UNKNOWN_ID), content=b'{"name": "x"}', headers=headers)
-    assert_said(answer, 415, "unsupported_media_type")
+    for method, path in WITH_BODY:
+        answer = await caller.request(method, path.format(id=UNKNOWN_ID), content=b'{"name": "x"}', headers=headers)
+        assert_said(answer, 415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON ; charset=UTF-8", " application/json;x"])
@@ -185,15 +214,16 @@ async def in_pieces(size: int, piece: int = 1000) -> AsyncIterator[bytes]:
         yield b" " * piece
 
 
-@pytest.mark.parametrize(("method", "path"), WITH_BODY)
+@pytest.mark.parametrize(("method", "path"), [*WITH_BODY, *WITH_FORM])
 async def test_a_body_that_is_too_large_is_refused_however_it_comes(
     caller: httpx.AsyncClient, method: str, path: str
 ) -> None:
     path = path.format(id=UNKNOWN_ID)
-    whole = await caller.request(method, path, content=b" " * (MAX_BODY_BYTES + 1), headers=JSON)
-    chunked = await caller.request(method, path, content=in_pieces(MAX_BODY_BYTES + 1000), headers=JSON)
-    for answer in (whole, chunked):
-        assert_said(answer, 413, "body_too_large")
+    for kind in (JSON, {"Content-Type": "application/x-www-form-urlencoded"}, {}):
+        whole = await caller.request(method, path, content=b" " * (MAX_BODY_BYTES + 1), headers=kind)
+        chunked = await caller.request(method, path, content=in_pieces(MAX_BODY_BYTES + 1000), headers=kind)
+        for answer in (whole, chunked):
+            assert_said(answer, 413, "body_too_large")
 
 
 async def test_a_body_that_lies_about_its_length_is_refused_and_one_without_end_is_not_read_on(
@@ -234,22 +264,21 @@ async def test_a_caller_who_leaves_in_the_middle_of_a_body_is_no_error(
     )
     assert start["status"] == 400
     assert not caplog.records
-    assert await pairlock.pairing.pending() == []
+    assert await pairlock.deciding.pending() == []
 
 
-@pytest.mark.parametrize("path", ["/requests/{id}/token", "/requests/{id}/approve", "/requests/{id}/deny"])
+@pytest.mark.parametrize("path", ["/requests/{id}/token", "/requests/{id}/approve", "/requests/{id}/deny", "/codes"])
 async def test_where_no_body_is_needed_an_empty_one_needs_no_type(caller: httpx.AsyncClient, path: str) -> None:
     for answer in (
         await caller.post(path.format(id=UNKNOWN_ID)),
         await caller.post(path.format(id=UNKNOWN_ID), json={}),
     ):
-        assert answer.status_code in (401, 404)
+        assert answer.status_code == {"token": 401, "codes": 201}.get(path.rpartition("/")[2], 404)
 
 
 # Other sites
 
 
-@pytest.mark.parametrize(("method", "path"), CALLS)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -267,13 +296,18 @@ async def test_where_no_body_is_needed_an_empty_one_needs_no_type(caller: httpx.
     ],
 )
 async def test_a_call_from_a_page_of_another_site_is_refused(
-    client: httpx.AsyncClient, pairlock: Pairlock, method: str, path: str, headers: dict[str, str]
+    client: httpx.AsyncClient, pairlock: Pairlock, headers: dict[str, str]
 ) -> None:
-    answer = await client.request(
-        method, path.format(id=UNKNOWN_ID), json={"name": "x"}, headers={**AS_OPERATOR, **headers}
-    )
-    assert_said(answer, 403, "cross_site")
-    assert await pairlock.pairing.pending() == []
+    for method, path in CALLS:
+        answer = await client.request(
+            method, path.format(id=UNKNOWN_ID), json={"name": "x"}, headers={**AS_OPERATOR, **headers}
+        )
+        if (method, path) in SHARED_CALLS:  # they take no credentials but those in the call
+            assert answer.headers["access-control-allow-origin"] == "*"
+        else:
+            assert_said(answer, 403, "cross_site")
+            assert not [name for name in answer.headers if name.startswith("access-control-")]
+    assert await pairlock.audit.list() == []
 
 
 @pytest.mark.parametrize(
@@ -306,48 +340,34 @@ async def test_a_link_on_another_site_may_be_followed_but_nothing_may_be_sent(
 # The store fails
 
 
-# Of each call: who makes it, about what, and with which body.
-ABOUT: dict[tuple[str, str], tuple[str, str, dict[str, str]]] = {
-    ("POST", "/requests"): ("device", "pending", {"name": "x"}),
-    ("GET", "/requests/{id}"): ("device", "approved", {}),
-    ("DELETE", "/requests/{id}"): ("device", "approved", {}),
-    ("POST", "/requests/{id}/pin"): ("device", "approved", {"pin": "000000"}),
-    ("POST", "/requests/{id}/token"): ("device", "approved", {}),
-    ("GET", "/whoami"): ("paired", "paired", {}),
-    ("DELETE", "/whoami"): ("paired", "paired", {}),
-    ("GET", "/requests"): ("operator", "pending", {}),
-    ("POST", "/requests/{id}/approve"): ("operator", "pending", {}),
-    ("POST", "/requests/{id}/deny"): ("operator", "pending", {}),
-    ("GET", "/devices"): ("operator", "paired", {}),
-    ("DELETE", "/devices"): ("operator", "paired", {}),
-    ("PATCH", "/devices/{id}"): ("operator", "paired", {"name": "x"}),
-    ("DELETE", "/devices/{id}"): ("operator", "paired", {}),
-}
+class DownStore(FailingStore):
+    """A store of which every call can fail that an endpoint makes."""
+
+    async def find_code(self, digest: bytes) -> PairingRequest | None:
+        self._call("find_code")
+        return await super().find_code(digest)
+
+    async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
+        self._call("list_events")
+        return await super().list_events(before=before, limit=limit)
 
 
-@pytest.mark.parametrize(("method", "path"), CALLS)
-async def test_a_store_that_does_not_answer_is_told_as_temporary(make: Make, method: str, path: str) -> None:
-    store = FailingStore()
-    pairlock = make(store=store)
-    who, about, body = ABOUT[method, path]
+@pytest.mark.parametrize("call", sorted(set(ALL_CALLS) - WITHOUT_STORE))
+async def test_a_store_that_does_not_answer_is_told_as_temporary(make: Make, call: tuple[str, str]) -> None:
+    store = DownStore()
+    pairlock = make(store=store, resource_servers={"sensors": SERVER_SECRET})
+    callers = ("nobody", "holder", "device", "resource server", "alice")
+    caller = next(caller for caller in callers if WHO[call][caller] == OK)
     async with client_of(pairlock.app) as client:
-        paired, approved, pending = await pair(client, pairlock), await start(client), await start(client)
-        await pairlock.pairing.approve(approved["id"])
-        ids = {"paired": paired["device_id"], "approved": approved["id"], "pending": pending["id"]}
-        callers = {
-            "device": bearer(approved["secret"]),
-            "paired": bearer(paired["access_token"]),
-            "operator": AS_OPERATOR,
-        }
-        call = functools.partial(client.request, method, path.format(id=ids[about]), json=body, headers=callers[who])
-        events = await store.list_events()
+        scene = await a_scene(pairlock)
+        events = await pairlock.audit.list()
         store.errors = dict.fromkeys(DOWN, away())
-        answer = await call()
+        answer = await make_call(client, scene, call, caller)
         assert_said(answer, 503, "temporarily_unavailable")
-        assert answer.headers["retry-after"] == "1"
+        assert answer.headers["retry-after"] == "1" == str(answer.json()["retry_after"])
         store.errors = {}
-        assert await store.list_events() == events  # nothing half done
-        assert (await call()).status_code < 300  # and nothing lost
+        assert await pairlock.audit.list() == events  # nothing half done
+        assert (await make_call(client, scene, call, caller)).status_code < 300  # and nothing lost
 
 
 async def test_a_database_that_another_program_locks_is_told_as_temporary(make: Make, tmp_path: Path) -> None:
@@ -361,7 +381,7 @@ async def test_a_database_that_another_program_locks_is_told_as_temporary(make: 
             assert answer.headers["retry-after"] == "1"
             assert (await client.get("/whoami", headers=bearer(paired["access_token"]))).status_code == 200
         assert (await client.post("/requests", json={"name": "Phone"})).status_code == 201
-        assert len(await pairlock.pairing.pending()) == 1
+        assert len(await pairlock.deciding.pending()) == 1
 
 
 @pytest.mark.parametrize("error", [StoreError("/secret/path cannot be opened"), away()])

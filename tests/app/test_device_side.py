@@ -5,18 +5,19 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
-from pairlock import Pairlock
+from pairlock import Approve, Asked, Deny, Limits, Pairlock
 from pairlock.testing import FakeClock
 from tests.app.conftest import Make
 from tests.app.parts import AS_OPERATOR, UNKNOWN_ID, bearer, client_of, pair, start
-from tests.services.parts import SENSORS, wrong
+from tests.services.parts import SENSORS, UNLIMITED, wrong
 
 pytestmark = pytest.mark.anyio
 
 
 async def pin_of(pairlock: Pairlock, started: dict[str, Any]) -> str:
-    pin = pairlock.pairing.pin(await pairlock.pairing.show(started["id"]))
+    pin = pairlock.deciding.pin(await pairlock.deciding.show(started["id"]))
     assert pin is not None
     return pin
 
@@ -26,10 +27,25 @@ async def test_a_request_is_answered_with_what_its_device_needs(client: httpx.As
     assert answer.status_code == 201
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
-    assert set(body) == {"id", "secret", "expires_in", "interval", "attempts", "pin_length"}
+    assert set(body) == {"id", "secret", "state", "shown", "expires_in", "interval", "attempts", "pin_length"}
+    assert (body["state"], body["shown"]) == ("pending", True)
     assert (len(body["id"]), len(body["secret"])) == (26, 43)  # 256 bits
     assert (body["expires_in"], body["interval"], body["attempts"], body["pin_length"]) == (300, 5, 5, 6)
     assert type(body["expires_in"]) is int
+
+
+async def test_of_each_source_one_request_is_shown_and_the_next_is_told_that_it_waits(
+    client: httpx.AsyncClient, pairlock: Pairlock, clock: FakeClock
+) -> None:
+    first = await start(client)
+    clock.advance(1)
+    second = await start(client)
+    assert (first["shown"], second["shown"]) == (True, False)
+    async with client_of(pairlock.app, client=("192.0.2.1", 1)) as elsewhere:
+        assert (await start(elsewhere))["shown"] is True
+    await client.delete(f"/requests/{first['id']}", headers=bearer(first["secret"]))
+    clock.advance(1)
+    assert (await start(client))["shown"] is False  # it is the second's turn
 
 
 async def test_a_request_carries_where_it_comes_from(client: httpx.AsyncClient, pairlock: Pairlock) -> None:
@@ -38,7 +54,7 @@ async def test_a_request_carries_where_it_comes_from(client: httpx.AsyncClient, 
         json={"name": " My\x00 Phone ", "hint": "kitchen\u202e", "permissions": {"read": ["/sensors/a"]}},
         headers={"User-Agent": "agent\x1b[31m"},
     )
-    request = await pairlock.pairing.show(answer.json()["id"])
+    request = await pairlock.deciding.show(answer.json()["id"])
     assert request.name == "My Phone"
     assert (request.origin.address, request.origin.user_agent, request.origin.hint) == (
         "127.0.0.1",
@@ -52,7 +68,7 @@ async def test_a_request_carries_where_it_comes_from(client: httpx.AsyncClient, 
 async def test_a_caller_without_an_address_is_taken_too(pairlock: Pairlock) -> None:
     async with client_of(pairlock.app, client=None) as client:
         started = await start(client)
-    assert (await pairlock.pairing.show(started["id"])).origin.address == ""
+    assert (await pairlock.deciding.show(started["id"])).origin.address == ""
 
 
 @pytest.mark.parametrize(
@@ -71,7 +87,7 @@ async def test_what_cannot_be_asked_for_is_refused(
 ) -> None:
     answer = await client.post("/requests", json=body)
     assert (answer.status_code, answer.json()["error"]) == (400, code)
-    assert await pairlock.pairing.pending() == []
+    assert await pairlock.deciding.pending() == []
 
 
 async def test_the_right_pin_is_answered_with_a_token(
@@ -88,9 +104,11 @@ async def test_the_right_pin_is_answered_with_a_token(
     grant = await pairlock.verify(body.pop("access_token"))
     device_id = body.pop("device_id")
     assert grant.device_id == device_id
+    assert body.pop("refresh_token").startswith(f"plr_{device_id}.")
     assert body == {
         "token_type": "Bearer",
-        "expires_in": 90 * 86400,
+        "expires_in": 3600,
+        "scope": "read:/sensors/** write:/control/lamp",
         "device_name": "Phone",
         "permissions": SENSORS,
         "server": pairlock._runtime.server,
@@ -118,7 +136,7 @@ async def test_a_malformed_pin_is_told_its_length_and_costs_nothing(
         f"/requests/{started['id']}/pin", json={"pin": "12345"}, headers=bearer(started["secret"])
     )
     assert (answer.status_code, answer.json()["detail"]) == (400, "the PIN has 6 digits")
-    assert (await pairlock.pairing.show(started["id"])).guesses == 0
+    assert (await pairlock.deciding.show(started["id"])).guesses == 0
 
 
 async def test_polling_tells_the_state(client: httpx.AsyncClient, pairlock: Pairlock, clock: FakeClock) -> None:
@@ -129,7 +147,7 @@ async def test_polling_tells_the_state(client: httpx.AsyncClient, pairlock: Pair
     assert answer.status_code == 200
     assert "preference-applied" not in answer.headers
     assert answer.json() == {"id": started["id"], "state": "pending", "expires_in": 299, "attempts_left": 5}
-    await pairlock.pairing.approve(started["id"], message="Welcome")
+    await pairlock.deciding.approve(started["id"], message="Welcome")
     assert (await client.get(path, headers=holder)).json() == {
         "id": started["id"],
         "state": "approved",
@@ -144,7 +162,7 @@ async def test_polling_tells_the_state(client: httpx.AsyncClient, pairlock: Pair
 
 async def test_a_denied_device_reads_the_reason(client: httpx.AsyncClient, pairlock: Pairlock) -> None:
     started = await start(client)
-    await pairlock.pairing.deny(started["id"], reason="Not today")
+    await pairlock.deciding.deny(started["id"], reason="Not today")
     polled = (await client.get(f"/requests/{started['id']}", headers=bearer(started["secret"]))).json()
     assert (polled["state"], polled["reason"]) == ("denied", "Not today")
     answer = await client.post(f"/requests/{started['id']}/token", headers=bearer(started["secret"]))
@@ -160,7 +178,7 @@ async def test_who_prefers_to_wait_is_answered_when_it_is_decided(
     )
     await asyncio.sleep(0.05)
     assert not waiting.done()
-    await pairlock.pairing.approve(started["id"])
+    await pairlock.deciding.approve(started["id"])
     answer = await asyncio.wait_for(waiting, 1)
     assert answer.json()["state"] == "approved"
     assert answer.headers["preference-applied"] == "wait=25"
@@ -185,7 +203,7 @@ async def test_how_long_somebody_waits_is_bounded(
     client: httpx.AsyncClient, pairlock: Pairlock, prefer: str, applied: str | None
 ) -> None:
     started = await start(client)
-    await pairlock.pairing.approve(started["id"])  # so that nobody waits here
+    await pairlock.deciding.approve(started["id"])  # so that nobody waits here
     answer = await client.get(f"/requests/{started['id']}", headers={**bearer(started["secret"]), "Prefer": prefer})
     assert answer.status_code == 200
     assert answer.headers.get("preference-applied") == applied
@@ -197,7 +215,7 @@ async def test_what_was_approved_is_redeemed_once(client: httpx.AsyncClient, pai
     pending = await client.post(path, headers=holder)
     assert (pending.status_code, pending.json()["error"]) == (400, "authorization_pending")
     assert "www-authenticate" not in pending.headers
-    await pairlock.pairing.approve(started["id"], message="Welcome")
+    await pairlock.deciding.approve(started["id"], message="Welcome")
     answers = await asyncio.gather(*(client.post(path, json={}, headers=holder) for _ in range(50)))
     (answer,) = [each for each in answers if each.status_code == 200]
     assert answer.json()["message"] == "Welcome"
@@ -241,7 +259,7 @@ async def test_a_stranger_cannot_tell_a_request_from_none(
     assert len({each.content for each in answers}) == 1
     assert len({tuple(sorted(each.headers.items())) for each in answers}) == 1
     assert answers[0].json()["error"] == "invalid_token"
-    assert [request.guesses for request in await pairlock.pairing.pending()] == [0, 0]
+    assert [request.guesses for request in await pairlock.deciding.pending()] == [0, 0]
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
@@ -287,6 +305,7 @@ async def test_a_device_is_told_who_it_is(client: httpx.AsyncClient, pairlock: P
             "permissions": SENSORS,
             "created_at": clock.now,
             "approved_by": "pin",
+            "expires_at": clock.now + 90 * 86400,
             "address": "127.0.0.1",
             "user_agent": client.headers["user-agent"],
         },
@@ -351,3 +370,68 @@ async def test_an_empty_body_is_told_what_to_send(client: httpx.AsyncClient) -> 
     answer = await client.post("/requests", headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["detail"] == "send a JSON object as the body"
+
+
+# What may keep a device from asking
+
+
+@pytest.mark.parametrize(
+    ("limits", "error", "wait"),
+    [
+        (replace(UNLIMITED, starts="1/minute"), "too_many_requests", "60"),
+        (replace(UNLIMITED, starts="2/minute; 1/hour"), "too_many_requests", "3600"),
+        (replace(UNLIMITED, starts_in_all="1/day"), "too_many_requests", "86400"),
+        (replace(UNLIMITED, pending_per_source=1), "busy", "300"),
+        (replace(UNLIMITED, pending=1), "busy", "300"),
+    ],
+)
+async def test_a_device_that_asks_too_often_is_told_when_to_come_back(
+    make: Make, limits: Limits, error: str, wait: str
+) -> None:
+    async with client_of(make(limits=limits).app) as client:
+        await start(client)
+        answer = await client.post("/requests", json={"name": "Phone"})
+    assert (answer.status_code, answer.json()["error"]) == (429, error)
+    assert answer.headers["retry-after"] == wait == str(answer.json()["retry_after"])
+    assert "www-authenticate" not in answer.headers
+
+
+async def test_what_is_malformed_costs_no_start(make: Make) -> None:
+    async with client_of(make(limits=replace(UNLIMITED, starts="1/minute")).app) as client:
+        for body in ({"name": ""}, {"name": "x", "permissions": {"read": ["/**"]}}, {}):
+            assert (await client.post("/requests", json=body)).status_code == 400
+        await start(client)
+
+
+async def test_a_handler_lets_a_device_in_or_denies_it_at_once(make: Make) -> None:
+    async def decide(asked: Asked) -> Approve | Deny | None:
+        if asked.name == "In":
+            return Approve(message="Welcome", token_life=60)
+        return Deny(reason="Not you") if asked.name == "Out" else None
+
+    async with client_of(make(decide=decide).app) as client:
+        let_in, left = await start(client, name="In"), await start(client, name="Other")
+        assert (let_in["state"], left["state"]) == ("approved", "pending")
+        redeemed = await client.post(f"/requests/{let_in['id']}/token", headers=bearer(let_in["secret"]))
+        assert (redeemed.json()["message"], redeemed.json()["expires_in"]) == ("Welcome", 60)
+        answer = await client.post("/requests", json={"name": "Out"})
+    assert (answer.status_code, answer.json()["error"], answer.json()["reason"]) == (400, "access_denied", "Not you")
+
+
+async def test_a_request_is_withdrawn_when_its_device_polls_no_more(
+    client: httpx.AsyncClient, pairlock: Pairlock, clock: FakeClock
+) -> None:
+    started = await start(client)
+    path, holder = f"/requests/{started['id']}", bearer(started["secret"])
+    assert (await client.get(path, headers=holder)).json()["state"] == "pending"
+    clock.advance(31)
+    assert (await client.get("/requests", headers=AS_OPERATOR)).json()["requests"] == []
+    assert (await client.get(path, headers=holder)).json()["state"] == "cancelled"
+
+
+async def test_a_long_lived_method_is_answered_with_one_token(make: Make) -> None:
+    pairlock = make(long_lived=["pin"])
+    async with client_of(pairlock.app) as client:
+        paired = await pair(client, pairlock)
+    assert "refresh_token" not in paired
+    assert paired["expires_in"] == 90 * 86400

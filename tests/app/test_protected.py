@@ -196,7 +196,7 @@ async def test_the_whole_flow_through_mount_and_middleware(make: Make) -> None:
         assert (await client.get("/sensors/a")).status_code == 401
         started = await start(pairing)
         holder = bearer(started["secret"])
-        pin = pairlock.pairing.pin(await pairlock.pairing.show(started["id"]))
+        pin = pairlock.deciding.pin(await pairlock.deciding.show(started["id"]))
         path = f"/requests/{started['id']}/pin"
         answer = await pairing.post(path, json={"pin": wrong(pin)}, headers=holder)
         assert (answer.status_code, answer.json()["attempts_left"]) == (400, 4)

@@ -36,14 +36,38 @@ def test_as_many_numbers_in_a_row_as_there_are_codes_draw_each_code_once(alphabe
         assert set(drawn.values()) == {1}
 
 
-@pytest.mark.parametrize(
-    ("alphabet", "length"), [(DIGITS, 4), (DIGITS, 6), (DIGITS, 12), (BASE20, 8), (CROCKFORD, 8), (HEX, 32)]
-)
+@pytest.mark.parametrize(("alphabet", "length"), [(DIGITS, 4), (DIGITS, 6), (DIGITS, 12), (BASE20, 8)])
 def test_no_code_is_likelier_than_another_by_more_than_one_in_2_to_the_128(alphabet: Alphabet, length: int) -> None:
     space = len(alphabet.symbols) ** length
-    size = next(size for size in range(100) if draws(alphabet, length, size))
+    size = least(alphabet, length)
     # Each code is drawn by one number in every `space` in a row (above), so by this many of all, or by one more.
     assert 256**size // space >= 2**SPARE_BITS - 1
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "length", "size"),
+    [(CROCKFORD, 8, 5), (CROCKFORD, 1, 1), (HEX, 32, 16), (HEX, 1, 1), (HEX, 3, 2), (Alphabet("ab"), 9, 2)],
+)
+def test_of_as_many_symbols_as_a_power_of_two_every_code_is_equally_likely_with_no_bit_to_spare(
+    alphabet: Alphabet, length: int, size: int
+) -> None:
+    assert least(alphabet, length) == size
+    assert 256**size % len(alphabet.symbols) ** length == 0
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "length"), [(CROCKFORD, 2), (CROCKFORD, 3), (HEX, 2), (HEX, 4), (Alphabet("ab"), 9)]
+)
+def test_all_entropies_of_the_least_size_draw_each_code_as_often(alphabet: Alphabet, length: int) -> None:
+    size = least(alphabet, length)
+    drawn = Counter(alphabet.draw(length, number.to_bytes(size)) for number in range(256**size))
+    assert len(drawn) == len(alphabet.symbols) ** length
+    assert len(set(drawn.values())) == 1
+
+
+def least(alphabet: Alphabet, length: int) -> int:
+    """How few bytes of entropy are enough."""
+    return next(size for size in range(100) if draws(alphabet, length, size))
 
 
 def draws(alphabet: Alphabet, length: int, size: int) -> bool:
@@ -57,6 +81,15 @@ def test_too_little_entropy_is_refused() -> None:
     assert DIGITS.draw(6, bytes(19)) == "000000"  # 20 bits for the code, 128 to spare: 148 bits
     with pytest.raises(ValueError, match="18 bytes of entropy are too few for 6 symbols"):
         DIGITS.draw(6, bytes(18))
+    assert HEX.draw(32, bytes(16)) == 32 * "0"  # 128 bits for the code, none to spare
+    with pytest.raises(ValueError, match="15 bytes of entropy are too few for 32 symbols"):
+        HEX.draw(32, bytes(15))
+
+
+@given(entropy=st.binary(min_size=16, max_size=16))
+def test_a_qr_secret_is_all_of_its_entropy(entropy: bytes) -> None:
+    assert sorted(HEX.draw(32, entropy)) == sorted(entropy.hex().upper())
+    assert HEX.draw(32, entropy)[::-1] == entropy.hex().upper()
 
 
 @given(entropy=st.binary(min_size=40, max_size=64), alphabet=st.sampled_from(ALPHABETS))

@@ -1,6 +1,8 @@
 """What a verified token allows, and how that ends."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pairlock._core.grants import MAX_DECISIONS, Grant
 from pairlock._core.permissions import NOTHING, Permissions
@@ -100,6 +102,64 @@ def test_a_narrowing_heard_late_does_not_undo_a_later_one(epoch: int) -> None:
     standing.narrow(2, NOTHING)
     standing.narrow(epoch, Permissions(read=("/b",)))
     assert not a_grant(standing).allows("read", "/b")
+
+
+def carrying(standing: Standing, read: tuple[str, ...], write: tuple[str, ...] = ()) -> Grant:
+    """The grant of a token of epoch 0 that carries this."""
+    return Grant(Claims("1", "Phone", 0, read, write, 1000, 4600), standing)
+
+
+@pytest.mark.parametrize(
+    ("carried", "narrowed", "left"),
+    [
+        (("/a/x",), ("/a/**",), ("/a/x",)),
+        (("/a/**",), ("/a/x",), ("/a/x",)),
+        (("/a/x", "/b"), ("/a/**",), ("/a/x",)),
+        (("/b",), ("/a/**",), ()),
+        ((), ("/**",), ()),
+        (("/**",), (), ()),
+        (("/a/**", "/b"), ("/a/**", "/c"), ("/a/**",)),
+    ],
+)
+def test_a_token_that_carries_less_than_its_device_gains_nothing_when_the_device_is_narrowed(
+    carried: tuple[str, ...], narrowed: tuple[str, ...], left: tuple[str, ...]
+) -> None:
+    standing = Standing()
+    grant = carrying(standing, carried)
+    standing.narrow(1, Permissions(read=narrowed, write=("/a/**",)))
+    assert grant.permissions == Permissions(read=left)
+    assert not grant.allows("write", "/a/x")
+
+
+ADDRESSES = ["/", "/a", "/a/x", "/a/x/y", "/b", "/b/x", "/c"]
+READ = st.lists(
+    st.sampled_from(["/", "/a", "/a/*", "/a/**", "/*", "/*/x", "/**", "/**/x", "/b"]), max_size=3, unique=True
+)
+
+
+@given(carried=READ, narrowings=st.lists(st.tuples(st.integers(0, 4), READ), max_size=4))
+def test_no_narrowing_ever_widens_a_token(carried: list[str], narrowings: list[tuple[int, list[str]]]) -> None:
+    standing = Standing()
+    grant = carrying(standing, tuple(carried), tuple(carried))
+    token = Permissions(tuple(carried), tuple(carried))
+    for epoch, narrowed in narrowings:
+        before = standing.least_epoch
+        standing.narrow(epoch, Permissions(read=tuple(narrowed)))
+        for address in ADDRESSES:
+            assert token.allows("read", address) or not grant.allows("read", address)
+            if epoch > before:
+                now = Permissions(read=tuple(narrowed))
+                assert now.allows("read", address) or not grant.allows("read", address)
+                assert not grant.allows("write", address)
+
+
+def test_a_narrowed_device_keeps_of_its_token_what_it_still_has() -> None:
+    standing = Standing()
+    grant = a_grant(standing)
+    standing.narrow(1, Permissions(read=("/a/**",), write=("/a/x",)))
+    assert grant.allows("read", "/a/x/y")
+    assert grant.allows("write", "/a/x")
+    assert grant.scopes == ["paired", "read:/a/**", "write:/a/x"]
 
 
 def test_decisions_are_bounded_and_the_oldest_leaves_first() -> None:

@@ -50,6 +50,19 @@ def test_key_purpose_and_text_each_change_what_is_derived() -> None:
     assert len(derived) == 12
 
 
+def test_what_every_key_derives_comes_newest_first() -> None:
+    keys = Keys([OLD, NEW])
+    old, new = (keys.derive(fingerprint, "code", "1") for fingerprint in (Keys([OLD]).newest, keys.newest))
+    assert keys.derive_all("code", "1") == [new, old]
+    assert Keys([OLD]).derive_all("code", "1") == [old]
+
+
+def test_no_purpose_and_text_run_into_each_other() -> None:
+    keys = Keys([OLD])
+    pairs = [("a", " b.x"), ("a b", ".x"), ("a b.", "x"), ("a", "x"), ("", "ax")]
+    assert len({keys.derive(keys.newest, purpose, text) for purpose, text in pairs}) == len(pairs)
+
+
 def test_a_fingerprint_tells_keys_apart_and_is_no_part_of_the_key() -> None:
     assert len(Keys([NEW]).newest) == 12
     assert Keys([NEW]).newest not in NEW.hex()

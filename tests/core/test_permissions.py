@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pairlock._core.addresses import MAX_SEGMENTS
+from pairlock._core.operators import Operator
 from pairlock._core.permissions import (
     EVERYTHING,
     MAX_PATTERN_BYTES,
@@ -23,7 +24,7 @@ from pairlock._core.permissions import (
     include_pattern,
     parse_pattern,
 )
-from pairlock.errors import InvalidPermissions
+from pairlock.errors import ConfigurationError, InvalidPermissions
 
 Segments = tuple[str, ...]
 
@@ -461,6 +462,77 @@ def test_narrowing_to_more_is_refused_and_names_it() -> None:
     assert refused.value.detail == "wider than what is held or was asked for: read:/**, write:/b"
 
 
+# --- what two sets have in common
+
+
+def words(permissions: tuple[str, ...]) -> int:
+    return union([tuple(pattern[1:].split("/")) if pattern != "/" else () for pattern in permissions])
+
+
+@settings(max_examples=300)
+@given(one=SETS, other=SETS)
+@example(one=[("a", "*")], other=[("*", "b")])  # whose common address no pattern of theirs names
+def test_what_two_sets_have_in_common_is_never_wider_than_either(one: list[Segments], other: list[Segments]) -> None:
+    common = of_read(one).common(of_read(other))
+    assert not words(common.read) & ~union(one)
+    assert not words(common.read) & ~union(other)
+    assert set(common.read) <= set(map(path, one + other))
+    assert common.write == ()
+
+
+@settings(max_examples=300)
+@given(one=SETS, other=SETS)
+def test_what_two_sets_have_in_common_is_the_same_whichever_is_asked(
+    one: list[Segments], other: list[Segments]
+) -> None:
+    ours, theirs = of_read(one).common(of_read(other)), of_read(other).common(of_read(one))
+    assert set(ours.read) == set(theirs.read)
+    assert len(set(ours.read)) == len(ours.read)
+
+
+@settings(max_examples=300)
+@given(wide=SETS, more=SETS, data=st.data())
+def test_what_a_set_has_in_common_with_a_narrower_one_is_the_narrower_one(
+    wide: list[Segments], more: list[Segments], data: st.DataObject
+) -> None:
+    inner = [pattern for pattern in more if of_read(wide).include(of_read([pattern]))]
+    narrow = inner + data.draw(st.lists(st.sampled_from(wide), max_size=2) if wide else st.just([]))
+    for common in (of_read(wide).common(of_read(narrow)), of_read(narrow).common(of_read(wide))):
+        assert words(common.read) == union(narrow)
+
+
+@settings(max_examples=200)
+@given(held=SETS)
+def test_everything_nothing_and_itself_have_with_a_set_in_common_what_they_should(held: list[Segments]) -> None:
+    mine = of_read(held)
+    assert words(mine.common(EVERYTHING).read) == union(held)
+    assert words(mine.common(mine).read) == union(held)
+    assert mine.common(NOTHING) == NOTHING.common(mine) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "common"),
+    [
+        (["/a/**"], ["/a/x", "/b"], ["/a/x"]),
+        (["/a/x", "/b"], ["/a/**"], ["/a/x"]),
+        (["/a/**", "/b"], ["/a/x", "/b"], ["/b", "/a/x"]),
+        (["/a/*"], ["/*/b"], []),
+        (["/a/**"], ["/b/**"], []),
+        (["/**"], ["/**"], ["/**"]),
+    ],
+)
+def test_what_two_sets_have_in_common_are_the_patterns_that_the_other_includes(
+    one: list[str], other: list[str], common: list[str]
+) -> None:
+    for action in ("read", "write"):
+        ours, theirs = Permissions.parse({action: one}), Permissions.parse({action: other})
+        assert ours.common(theirs) == Permissions.parse({action: common})
+
+
+def test_reading_and_writing_have_nothing_in_common() -> None:
+    assert Permissions(read=("/**",)).common(Permissions(write=("/**",))) == NOTHING
+
+
 def test_permissions_read_as_scopes() -> None:
     permissions = Permissions(read=("/a/**", "/b"), write=("/c",))
     assert permissions.scopes() == ["read:/a/**", "read:/b", "write:/c"]
@@ -560,3 +632,15 @@ def test_permissions_are_parsed_from_nothing_but_a_mapping(given: Any) -> None:
     with pytest.raises(InvalidPermissions) as caught:
         Permissions.parse(given)
     assert caught.value.detail == 'give {"read": [...], "write": [...]}'
+
+
+@pytest.mark.parametrize("id", ["", None, 5, b"ada"])
+def test_an_operator_has_an_id_that_the_audit_can_name(id: Any) -> None:
+    with pytest.raises(ConfigurationError, match="Operator: its id is a text"):
+        Operator(id)
+
+
+@pytest.mark.parametrize("permissions", [{"read": ["/a"]}, ["/a"], None])
+def test_an_operator_is_bounded_by_permissions_that_were_parsed(permissions: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"Operator: give its permissions as Permissions\.parse"):
+        Operator("ada", permissions)

@@ -11,7 +11,7 @@ from pairlock._core.states import LIVE, TRANSITIONS, Event, State
 EXPECTED = """
             approve   deny    lock    redeem    cancel     expire
 pending     approved  denied  locked  -         cancelled  expired
-approved    -         -       -       redeemed  cancelled  expired
+approved    -         -       locked  redeemed  cancelled  expired
 redeemed    -         -       -       -         -          -
 denied      -         -       -       -         -          -
 locked      -         -       -       -         -          -
@@ -53,6 +53,23 @@ def test_every_live_state_can_expire_and_be_cancelled(state: State) -> None:
     assert TRANSITIONS[state, Event.CANCEL] is State.CANCELLED
 
 
+@pytest.mark.parametrize("state", sorted(LIVE))
+def test_every_live_state_can_be_locked(state: State) -> None:
+    assert TRANSITIONS[state, Event.LOCK] is State.LOCKED  # an approved one, when its confirmation PIN was guessed at
+
+
+def test_of_42_cells_nine_lead_somewhere() -> None:
+    assert len(cells()) == len(State) * len(Event) == 42
+    assert len(TRANSITIONS) == sum(after != "-" for *_, after in cells()) == 9
+
+
+@pytest.mark.parametrize(("state", "event", "after"), cells())
+def test_an_end_is_written_down_with_its_time_and_a_live_state_without(state: str, event: str, after: str) -> None:
+    advanced = advance(a_request(State(state)), 1100, Event(event))
+    if advanced is not None:
+        assert advanced.ended_at == (None if after in LIVE else 1100)
+
+
 def test_live_are_pending_and_approved() -> None:
     assert {State.PENDING, State.APPROVED} == LIVE
 
@@ -69,7 +86,7 @@ def test_a_method_starts_where_its_operator_decides(method: str, initial: str) -
     ("method", "symbols", "length", "lifetime", "attempts"),
     [
         ("pin", 10, 6, 300, 5),
-        ("device_code", 20, 8, 600, None),
+        ("device_code", 20, 8, 600, 5),
         ("one_time_code", 32, 8, 600, None),
         ("qr", 16, 32, 300, None),
     ],

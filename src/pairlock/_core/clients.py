@@ -91,6 +91,8 @@ def check_client_id(text: object, setting: str) -> None:
 
 
 def _by_id(clients: Iterable[Client]) -> dict[str, Client]:
+    if not isinstance(clients, Iterable):
+        raise ConfigurationError('clients: give a list such as [Client(id="tv")]')
     known: dict[str, Client] = {}
     for client in clients:
         if not isinstance(client, Client):

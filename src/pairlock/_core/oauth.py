@@ -1,6 +1,5 @@
 """OAuth's words: what its forms ask for, and what it is told (RFC 6749, 7009, 7636, 7662, 8414, 8628, 9728)."""
 
-import binascii
 import hashlib
 import re
 from base64 import b64decode
@@ -156,7 +155,7 @@ def _basic(authorization: str) -> Credentials:
         raise InvalidClient
     try:
         client_id, colon, secret = b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # of base64, or of UTF-8
         raise InvalidClient from None
     if not colon or not is_client_id(unquote(client_id)):
         raise InvalidClient

@@ -26,12 +26,12 @@ def is_too_soon(request: PairingRequest, now: float) -> bool:
 
 def was_refused(request: PairingRequest) -> bool:
     """Whether the last poll came too soon."""
-    return request.refused_at is not None and request.refused_at > (request.polled_at or 0)
+    return request.refused_at is not None
 
 
 def polled(request: PairingRequest, now: float) -> PairingRequest:
     """The request after a poll in its time."""
-    return request.evolve(polled_at=now, present_until=now + request.interval + PATIENCE)
+    return request.evolve(polled_at=now, refused_at=None, present_until=now + request.interval + PATIENCE)
 
 
 def slowed_down(request: PairingRequest, now: float) -> PairingRequest:

@@ -67,7 +67,9 @@ def counts(device: Device, token: RefreshToken) -> bool:
 
 def was_just_rotated(device: Device, token: RefreshToken, now: float) -> bool:
     """Whether this token counted until a moment ago, so that its answer may have been lost (or it was sent twice)."""
-    if device.rotated_from is None or device.rotated_at is None or not is_secret(token.secret, device.rotated_from):
+    if device.rotated_from is None or device.rotated_at is None or not is_of_family(device, token):
+        return False
+    if not is_secret(token.secret, device.rotated_from):
         return False
     return -MAX_CLOCK_SKEW <= now - device.rotated_at < REPLAY_WITHIN  # another process's clock may be behind
 

@@ -14,14 +14,15 @@ SUBSCRIBER = 64  # bits: what one IPv6 subscriber has at least, all of it a sing
 NEIGHBOURS = 24  # bits: how much of a private IPv4 address two in one home share
 
 
-_WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+_WITH_PORT = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
     """An IP address, without a port or zone, one that IPv6 wraps unwrapped; None when it is none."""
     with_port = _WITH_PORT.fullmatch(text)
     try:
-        address = ip_address((with_port[1] or with_port[2]) if with_port else text.partition("%")[0])
+        bare = (with_port[1] or with_port[2]) if with_port else text
+        address = ip_address(bare.partition("%")[0])
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
@@ -50,7 +51,7 @@ def nearness(one: str, other: str) -> Nearness:
 
 def parse_networks(networks: Sequence[str]) -> tuple[Network, ...]:
     """The networks of trusted proxies. Raises ConfigurationError, naming the one that is none."""
-    if isinstance(networks, str):
+    if isinstance(networks, str) or not isinstance(networks, Sequence):
         raise ConfigurationError(f"trusted_proxies: give a list, such as [{networks!r}]")
     return tuple(_network(text) for text in networks)
 

@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from pairlock._core.requests import MAX_CLOCK_SKEW
+
 
 class Window(Struct, frozen=True):
     """Whether it is open, until when (None: until it is closed), since when, and by whom."""
@@ -14,4 +16,9 @@ class Window(Struct, frozen=True):
 
 def is_open(window: Window, now: float) -> bool:
     """Whether requests are taken at this time."""
-    return window.open and (window.until is None or window.since <= now < window.until)
+    return window.open and (window.until is None or window.since - MAX_CLOCK_SKEW <= now < window.until)
+
+
+def has_ended(window: Window, now: float) -> bool:
+    """Whether time has closed it."""
+    return window.open and window.until is not None and window.until <= now

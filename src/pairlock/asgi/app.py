@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pairlock.asgi.answers import refusal, wire_error
+from pairlock.asgi.answers import answer, refusal, wire_error
 from pairlock.asgi.calls import CORS, SameSite
 from pairlock.asgi.code_side import CodeSide
 from pairlock.asgi.device_side import DeviceSide
@@ -63,10 +63,17 @@ def pairing_app(
             _route("/audit", GET=service.events),
         ],
         middleware=[Middleware(SameSite, shared=SHARED)],
-        exception_handlers={PairlockError: _said, HTTPException: _http_error, Exception: _failed},
+        exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # one address a call: a redirected POST may lose its body or its secret
+    return app
+
+
+def documents_app(documents: list[Route]) -> Starlette:
+    """The documents at the root of a host, with errors as the sub-app has them."""
+    app = Starlette(routes=documents, exception_handlers=HANDLERS)
+    app.router.redirect_slashes = False
     return app
 
 
@@ -84,7 +91,7 @@ def _oauth_route(path: str, **endpoints: Endpoint) -> Route:
 
     async def call(request: Request) -> Response:
         if request.method == "OPTIONS":
-            return Response(status_code=204, headers=CORS)
+            return answer(None, 204, CORS)
         try:
             response: Response = await route.endpoint(request)
         except PairlockError as error:
@@ -111,3 +118,6 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     return refusal(ServerError())
+
+
+HANDLERS = {PairlockError: _said, HTTPException: _http_error, Exception: _failed}

@@ -55,7 +55,9 @@ class Callers:
     def _scheme(self, scope: Scope, headers: Headers) -> str:
         peer = scope["client"][0] if scope.get("client") else ""
         told = headers.get("x-forwarded-proto", "") if is_trusted(peer, self._proxies) else ""
-        return _SCHEMES.get(told) or _SCHEMES.get(scope.get("scheme", ""), "http")  # ASGI lets servers leave it out
+        return _SCHEMES.get(told.partition(",")[0].strip().lower()) or _SCHEMES.get(
+            scope.get("scheme", ""), "http"
+        )  # ASGI lets servers leave it out
 
 
 def as_path(decoded: str) -> str:

@@ -36,10 +36,11 @@ class CodeSide:
         permissions = self.runtime.settings.default_permissions
         if body.permissions is not None:
             permissions = Permissions.parse(body.permissions)
+        address = self.callers.mount_url(request) if body.method == QR.name else ""
         minted = await self.codes.mint(
             permissions, method=body.method, expires_in=body.expires_in, hint=body.hint, by=operator
         )
-        return answer(self._shown(request, minted), 201)
+        return answer(self._shown(minted, address), 201)
 
     async def watch(self, request: Request) -> Response:
         operator, code_id = await require_operator(request, self.hook), request.path_params["id"]
@@ -70,8 +71,8 @@ class CodeSide:
         address = self.callers.mount_url(request)
         return await self.codes.picture(request.path_params["id"], address=address, by=operator)
 
-    def _shown(self, request: Request, minted: Minted) -> dict[str, object]:
+    def _shown(self, minted: Minted, address: str) -> dict[str, object]:
         now = self.runtime.clock()
         if minted.request.method == QR.name:
-            return code_answer(minted.request, now, uri=uri_of(self.callers.mount_url(request), minted.code))
+            return code_answer(minted.request, now, uri=uri_of(address, minted.code))
         return code_answer(minted.request, now, code=grouped(minted.code))

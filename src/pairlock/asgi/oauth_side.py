@@ -49,6 +49,7 @@ class OAuthSide:
     async def authorize(self, request: Request) -> Response:
         form = await read_form(request, or_query=True)
         client = await self._client(request, form)
+        page = self.runtime.settings.verification_uri or self.callers.mount_url(request) + VERIFICATION_PAGE
         started = await self.device_codes.start(
             client,
             name=form.get("name", ""),
@@ -56,7 +57,6 @@ class OAuthSide:
             challenge=challenge_of(form),
             origin=self.callers.origin(request, form.get("hint", "")),
         )
-        page = self.runtime.settings.verification_uri or self.callers.mount_url(request) + VERIFICATION_PAGE
         now = self.runtime.clock()
         return answer(
             device_authorization_answer(

@@ -1,9 +1,9 @@
 """`protect`: an app, its guard and the pairing sub-app as one ASGI app."""
 
-from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pairlock.asgi.well_known import RESOURCE, WellKnown
+from pairlock.asgi.app import documents_app
+from pairlock.asgi.well_known import WellKnown
 from pairlock.errors import PairlockError
 from pairlock.services.runtime import Runtime
 
@@ -19,8 +19,8 @@ class Protected:
         self.guarded = guarded
         self.app = app
         self.pairing = pairing
-        self.well_known = Router(well_known.routes(), redirect_slashes=False)
-        self.documents = (well_known.server_path, RESOURCE)
+        self.well_known = documents_app(well_known.routes())
+        self.is_document = well_known.is_document
         self.at = at
         self.runtime = runtime
 
@@ -32,7 +32,7 @@ class Protected:
         root = outer + self.at
         if scope["path"] == root or scope["path"].startswith(root + "/"):
             await self.pairing({**scope, "root_path": root}, receive, send)
-        elif scope["type"] == "http" and scope["path"].removeprefix(outer).startswith(self.documents):
+        elif scope["type"] == "http" and self.is_document(scope):
             await self.well_known(scope, receive, send)
         else:
             await self.guarded(scope, receive, send)

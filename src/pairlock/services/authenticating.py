@@ -6,11 +6,16 @@ from contextlib import asynccontextmanager
 from pairlock._core.clients import Client, Credentials
 from pairlock._core.records import Origin
 from pairlock._core.sources import source_of
+from pairlock.errors import InvalidClient
 from pairlock.services.runtime import Runtime
 
 
 class Authenticating:
-    """Checks credentials against the settings; wrong secrets are counted before they are looked at."""
+    """Checks credentials against the settings.
+
+    Wrong secrets alone are counted: a busy resource server has many right ones looked at at once, and no secret is so
+    short that a few guesses in parallel mattered.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -31,6 +36,9 @@ class Authenticating:
             yield
             return
         counter = "secrets", self._runtime.settings.limits.wrong_secrets, source_of(origin.address)
-        await self._runtime.limiter.hit(*counter)
-        yield
-        await self._runtime.limiter.take_back(*counter)
+        await self._runtime.limiter.check(*counter)
+        try:
+            yield
+        except InvalidClient:
+            await self._runtime.limiter.hit(*counter)
+            raise

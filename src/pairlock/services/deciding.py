@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -206,14 +207,13 @@ class Deciding:
             async with asyncio.timeout(self._runtime.settings.decide_timeout) as deadline:
                 decision = await self._handler(Asked(asked, self._runtime.settings.default_permissions))
             if not deadline.expired():  # it may have gone on though it was cancelled
-                return self._as_decided(asked, decision)
+                return self._as_decided(asked, decision, self._runtime.clock())
             logger.error("the decision handler took too long: the device is denied")
         except Exception:
             logger.exception("the decision handler failed: the device is denied")
-        return self._as_decided(asked, Deny(reason=UNDECIDED_IN_TIME))
+        return self._as_decided(asked, Deny(reason=UNDECIDED_IN_TIME), asked.created_at)  # its time may be over
 
-    def _as_decided(self, asked: PairingRequest, decision: object) -> PairingRequest:
-        now = self._runtime.clock()
+    def _as_decided(self, asked: PairingRequest, decision: object, now: float) -> PairingRequest:
         if decision is None:
             return asked
         if isinstance(decision, Deny):
@@ -264,6 +264,6 @@ def _said(text: str | None) -> str | None:
 
 
 def _life(seconds: float | None) -> float | None:
-    if seconds is not None and not seconds >= 1:
+    if seconds is not None and not 1 <= seconds < math.inf:
         raise ValueError("token_life is in seconds, from 1 up")
     return seconds

@@ -245,13 +245,22 @@ class Runtime:
             self._stale_timer.cancel()
             self._stale_timer = None
 
+    async def _do(self, chore: Callable[[float], Awaitable[None]], now: float) -> None:
+        """One that fails stops neither the others nor the feed."""
+        try:
+            await chore(now)
+        except TemporarilyUnavailable:
+            raise
+        except Exception:
+            logger.exception("a chore failed")
+
     async def _purge(self) -> None:
         now = self.clock()
         if self._purge_at - PURGE_EVERY <= now < self._purge_at:  # a clock that was set back is due as well
             return
         self._purge_at = now + PURGE_EVERY
         for chore in self._chores:
-            await chore(now)
+            await self._do(chore, now)
         await self._store.purge(now)
 
 

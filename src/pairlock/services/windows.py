@@ -5,7 +5,7 @@ from msgspec import UNSET, UnsetType, convert, to_builtins
 from pairlock._core.events import service_event
 from pairlock._core.operators import APP
 from pairlock._core.records import EventType, Setting
-from pairlock._core.windows import Window, is_open
+from pairlock._core.windows import Window, has_ended, is_open
 from pairlock.errors import InvalidRequest, WindowClosed
 from pairlock.services.runtime import Runtime
 from pairlock.stores.contract import Add, Log, Swap
@@ -23,8 +23,10 @@ class Windows:
 
     async def status(self) -> Window:
         """The window as it is now."""
-        window = (await self._load())[1]
-        return window if is_open(window, self._runtime.clock()) else Window(False, None, window.since, window.by)
+        window, now = (await self._load())[1], self._runtime.clock()
+        if has_ended(window, now):
+            return _closed_by_time(window)
+        return window if is_open(window, now) else Window(False, None, window.since, window.by)
 
     async def check(self) -> None:
         """Raises WindowClosed unless requests are taken now."""
@@ -71,10 +73,14 @@ class Windows:
 
         async def attempt() -> None:
             setting, window = await self._load()
-            if setting is None or not window.open or is_open(window, now):
+            if setting is None or not has_ended(window, now):
                 return
-            closed = Window(False, None, window.until or now, "time")
             event = service_event(EventType.WINDOW_CLOSED, now, "time")
-            await self._runtime.commit(Swap(setting.evolve(value=to_builtins(closed))), Log(event))
+            write = Swap(setting.evolve(value=to_builtins(_closed_by_time(window))))
+            await self._runtime.commit(write, Log(event))
 
         await self._runtime.settle(attempt)
+
+
+def _closed_by_time(window: Window) -> Window:
+    return Window(False, None, window.until or window.since, "time")
