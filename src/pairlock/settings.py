@@ -63,8 +63,8 @@ class Limits(Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if isinstance(default, str):
                 parse_limits(value, f"limits: {name}")
-            elif type(value) is not int or value < 0:
-                raise ConfigurationError(f"limits: {name}: {value!r} is no whole number from 0 up")
+            elif type(value) is not int or value < 1:
+                raise ConfigurationError(f"limits: {name}: {value!r} is no whole number from 1 up")
 
 
 class Settings(Struct, frozen=True, kw_only=True):

@@ -44,7 +44,8 @@ def at_root_path(app: ASGIApp, root_path: str) -> ASGIApp:
     """As a server that is told its root path, and puts it before the paths it gets."""
 
     async def server(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, "root_path": root_path, "path": root_path + scope["path"]}, receive, send)
+        path, raw_path = root_path + scope["path"], quote(root_path).encode() + scope["raw_path"]
+        await app({**scope, "root_path": root_path, "path": path, "raw_path": raw_path}, receive, send)
 
     return server
 

@@ -139,6 +139,14 @@ async def test_an_empty_form_of_a_resource_server_is_told_what_is_missing(client
     assert_malformed(await client.post("/introspect", headers=headers), "the parameter token is missing")
 
 
+async def test_an_empty_scope_asks_for_what_is_granted_by_default(
+    client: httpx.AsyncClient, pairlock: Pairlock
+) -> None:
+    answer = await post(client, "/device_authorization", b"client_id=tv&scope=&name=")
+    request = await pairlock.deciding.look_up(answer.json()["user_code"])
+    assert (request.requested, request.name) == (None, "tv")
+
+
 async def test_what_a_form_says_is_percent_decoded(client: httpx.AsyncClient, pairlock: Pairlock) -> None:
     answer = await post(client, "/device_authorization", b"client_id=t%76&name=My+T%56+%e2%98%95&hint=a%26b%3dc;d")
     assert answer.status_code == 200

@@ -260,7 +260,8 @@ def behind_a_prefix(app: ASGIApp) -> ASGIApp:
     server = at_root_path(app, "/home")
 
     async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
-        await server({**scope, "path": scope["path"].removeprefix("/home")}, receive, send)
+        path, raw_path = scope["path"].removeprefix("/home"), scope["raw_path"].removeprefix(b"/home")
+        await server({**scope, "path": path, "raw_path": raw_path}, receive, send)
 
     return proxy
 
@@ -273,6 +274,25 @@ async def test_below_a_root_path_the_challenge_leads_to_the_service(
     app = by_hand(pairlock) if set_up is by_hand else pairlock.protect(hello)
     async with client_of(behind(app)) as client:
         assert await follow(client, "/home/sensors/a") == ("http://pair.test/home", "http://pair.test/home/pair")
+
+
+@pytest.mark.parametrize(
+    ("asked", "resource"),
+    [
+        (RESOURCE, "/home"),
+        (f"{RESOURCE}/", "/home"),
+        (f"{RESOURCE}/home", "/home"),
+        (f"{RESOURCE}/home/sensors/a", "/home/sensors/a"),
+        (f"/home{RESOURCE}", "/home"),
+        (f"/home{RESOURCE}/sensors/a", "/home/sensors/a"),
+        (f"/home{RESOURCE}/homestead", "/home/homestead"),
+    ],
+)
+async def test_below_a_root_path_a_resource_has_its_prefix_wherever_its_document_is_asked_for(
+    pairlock: Pairlock, asked: str, resource: str
+) -> None:
+    async with client_of(behind_a_prefix(pairlock.protect(hello))) as client:
+        assert (await client.get(asked)).json()["resource"] == f"http://pair.test{resource}"
 
 
 async def test_in_a_mount_the_challenge_leads_to_the_service(pairlock: Pairlock) -> None:

@@ -153,6 +153,12 @@ def test_what_is_no_list_of_clients_is_refused_with_advice(clients: Any) -> None
         Clients(clients)
 
 
+@pytest.mark.parametrize("clients", [5, TV])
+def test_what_is_no_list_at_all_is_refused_with_advice(clients: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r'clients: give a list such as \[Client\(id="tv"\)\]'):
+        Clients(clients)
+
+
 def test_no_secret_shows_itself() -> None:
     assert repr(CAR) == str(CAR) == "Client('car')"
     assert repr(Credentials("car", SECRET)) == str(Credentials("car", SECRET)) == "Credentials('car')"

@@ -1,6 +1,7 @@
 """Where a call comes from: addresses, networks, and what proxies say of them."""
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -215,3 +216,9 @@ def test_what_is_no_network_is_refused_and_named(text: str) -> None:
 def test_one_text_is_not_taken_for_a_list() -> None:
     with pytest.raises(ConfigurationError, match=r"trusted_proxies: give a list, such as \['10\.0\.0\.0/8'\]"):
         parse_networks("10.0.0.0/8")
+
+
+@pytest.mark.parametrize("networks", [None, 5, {"10.0.0.0/8"}])
+def test_what_is_no_list_is_refused(networks: Any) -> None:
+    with pytest.raises(ConfigurationError, match="trusted_proxies: give a list"):
+        parse_networks(networks)

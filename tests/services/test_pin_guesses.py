@@ -280,11 +280,6 @@ async def test_the_limits_in_all_may_be_others(make: Make) -> None:
     await assert_held(pairlock)
 
 
-async def test_a_limit_of_none_at_all_closes_the_method(make: Make) -> None:
-    for limits in (Limits(wrong_pins_in_a_row=0), Limits(wrong_pins_a_day=0)):
-        await assert_held(make(limits=limits))
-
-
 # While it is held
 
 

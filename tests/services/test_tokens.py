@@ -451,7 +451,8 @@ async def test_giving_back_what_does_not_count_changes_nothing(
     token = refresh.parse(token_of(paired))
     assert token is not None
     expired, _ = pairlock.tokens.access(paired.device)
-    forged = [replace(token, family="f" * 43, secret="s" * 43), refresh.first(Keys([OTHER_KEY]), token.device_id, "told")]
+    elsewhere = refresh.first(Keys([OTHER_KEY]), token.device_id, "told")
+    forged = [replace(token, family="f" * 43, secret="s" * 43), elsewhere]
     clock.advance(3600)
     for text in ("", "x", "\ud800", "plk_", "plr_", expired, expired[:-1], *map(str, forged)):
         await pairlock.tokens.revoke(text)

@@ -15,7 +15,17 @@ class Grant:
     Starlette finds it as `request.user` and `request.auth`, so it answers to what both are asked.
     """
 
-    __slots__ = ("_permissions", "decisions", "device_id", "device_name", "epoch", "expires_at", "mark", "standing")
+    __slots__ = (
+        "_now",
+        "_permissions",
+        "decisions",
+        "device_id",
+        "device_name",
+        "epoch",
+        "expires_at",
+        "mark",
+        "standing",
+    )
 
     is_authenticated = True
 
@@ -34,12 +44,18 @@ class Grant:
     def renew(self) -> None:
         """Forget what was decided before the device's standing changed."""
         mark = self.standing.mark  # read first: a change on another thread while this runs must not go unseen
+        self._now = self._narrowed()
         self.decisions: dict[Action, dict[str, bool]] = {"read": {}, "write": {}}
         self.mark = mark
 
     @property
     def permissions(self) -> Permissions:
         """What the device may do now, narrowed since the token was issued or not."""
+        if self.mark is not self.standing.mark:
+            self.renew()
+        return self._now
+
+    def _narrowed(self) -> Permissions:
         narrowed = self.standing.permissions
         if narrowed is None or self.epoch >= self.standing.least_epoch:
             return self._permissions

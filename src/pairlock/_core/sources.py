@@ -44,7 +44,9 @@ def nearness(one: str, other: str) -> Nearness:
         return "unknown"
     if source_of(one) == source_of(other) or (here.is_loopback and there.is_loopback):
         return "same"
-    if isinstance(here, IPv4Address) and isinstance(there, IPv4Address) and here.is_private:
+    if here.version != there.version:  # a home has a network of each
+        return "unknown"
+    if isinstance(here, IPv4Address) and here.is_private:
         return "same" if there in IPv4Network((here, NEIGHBOURS), strict=False) else "different"
     return "different"
 

@@ -133,11 +133,8 @@ class Requesting:
 
         async def attempt() -> None:
             await self._windows.check()  # the handler took its time
-            place = (
-                [await self._place(METHODS[asked.method], asked.origin, now)]
-                if limited and asked.state is State.PENDING
-                else []
-            )
+            takes_place = limited and asked.state is State.PENDING
+            place = [await self._place(METHODS[asked.method], asked.origin, now)] if takes_place else []
             await self._runtime.commit(Add(asked), *logs, *place)
 
         async with self._runtime.turn:

@@ -191,9 +191,7 @@ class Tokens:
             found = await self.introspect(text)
             return None if found is None else found[2]
         device = await self._paired(token.device_id)
-        if device is None or not (refresh.counts(device, token) or refresh.is_of_family(device, token)):
-            return None
-        return device
+        return device if device is not None and refresh.is_of_family(device, token) else None
 
 
 def _device(request: PairingRequest, now: float) -> Device:
