@@ -170,6 +170,15 @@ async def test_wrong_pins_and_wrong_codes_are_limited_by_that_address_too(make: 
                 assert refused.json()["retry_after"] == 60
 
 
+async def test_wrong_user_codes_are_limited_by_that_address_too(make: Make) -> None:
+    limits = replace(UNLIMITED, wrong_user_codes_per_source="1/minute")
+    async with calling(make(trusted_proxies=PROXIES, limits=limits).app, PROXY) as client:
+        for address in ("198.51.100.1", "198.51.100.2"):
+            client.headers["X-Forwarded-For"] = f"6.6.6.6, {address}"
+            answers = [await client.post("/requests/lookup", json={"user_code": "WDJB-MJHT"}) for _ in range(2)]
+            assert [each.json()["error"] for each in answers] == ["invalid_code", "too_many_requests"]
+
+
 async def guess_a_pin(client: httpx.AsyncClient, pairlock: Pairlock) -> httpx.Response:
     started = await start(client)
     typed = wrong(pairlock.deciding.pin(await pairlock.deciding.show(started["id"])))

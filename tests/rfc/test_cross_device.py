@@ -104,7 +104,7 @@ async def test_bcp_the_audit_tells_who_let_what_in(client: httpx.AsyncClient, pa
         ("2001:db8:1:2::7", "2001:db8:1:2::8", "same"),
         ("2001:db8:1:2::7", "2001:db8:1:3::8", "different"),
         ("127.0.0.1", "::1", "same"),
-        ("192.0.2.1", "2001:db8::1", "different"),
+        ("192.0.2.1", "2001:db8::1", "unknown"),
         ("testclient", "192.0.2.1", "unknown"),
     ],
 )

@@ -519,6 +519,13 @@ async def test_an_answer_is_not_given_again_once_its_key_is_gone(make: Make) -> 
     await assert_refused(after, minted.code, secret=SECRET)
 
 
+async def test_an_answer_is_not_given_again_by_a_process_that_lacks_its_key(make: Make) -> None:
+    old, new = make(secret_keys=[KEY]), make(secret_keys=[KEY, OTHER_KEY])
+    minted = await old.codes.mint(DEFAULT)
+    await new.codes.redeem(minted.code, "Laptop", secret=SECRET)
+    await assert_refused(old, minted.code, secret=SECRET)
+
+
 async def test_an_answer_without_a_refresh_token_is_given_again_too(make: Make) -> None:
     pairlock = make(long_lived=["one_time_code"])
     minted = await pairlock.codes.mint(DEFAULT)

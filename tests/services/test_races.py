@@ -33,6 +33,7 @@ from pairlock.errors import (
 )
 from pairlock.services.device_codes import DeviceCode
 from pairlock.services.tokens import Redeemed
+from pairlock.stores.contract import Hits, Write
 from pairlock.testing import FakeClock
 from tests.services.codes_parts import (
     ALICE,
@@ -49,7 +50,7 @@ from tests.services.codes_parts import (
     happened,
 )
 from tests.services.conftest import Make
-from tests.services.parts import UNLIMITED, kept_devices, pair, wrong
+from tests.services.parts import UNLIMITED, FailingStore, kept_devices, pair, wrong
 
 pytestmark = pytest.mark.anyio
 
@@ -397,3 +398,41 @@ async def test_of_2000_attempts_by_four_processes_each_code_is_redeemed_once(mak
     assert {each.code: [request.device_id] for each, request in zip(minted, requests, strict=True)} == made
     paired = {device.id: device.request_id for device in await kept_devices(path)}
     assert paired == {request.device_id: request.id for request in requests}
+
+
+class Approving(FailingStore):
+    """A store through which an operator approves a request just when this call is made."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__()
+        self.when = call
+        self.operator: Pairlock | None = None
+        self.request_id = ""
+
+    async def approve(self, call: str) -> None:
+        operator, self.operator = self.operator, None if call == self.when else self.operator
+        if operator is not None and call == self.when:
+            await operator.deciding.approve(self.request_id)
+
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Hits:
+        await self.approve("hit")
+        return await super().hit(key, window, now, amount)
+
+    async def commit(self, *writes: Write) -> None:
+        await super().commit(*writes)
+        await self.approve("commit")
+
+
+@pytest.mark.parametrize("when", ["hit", "commit"])
+async def test_a_pin_that_is_typed_while_an_operator_approves_lets_in_once(make: Make, when: str) -> None:
+    store = Approving(when)
+    device, operator = make(store=store), make(store=store.store)
+    await operator.start()
+    started = await device.pairing.start("Phone")
+    pin = operator.deciding.pin(started.request)
+    store.operator, store.request_id = operator, started.request.id
+    redeemed = await device.pairing.submit_pin(
+        started.request.id, started.secret, pin or "", origin=Origin("192.0.2.1")
+    )
+    assert redeemed.device.approved_by == "app"
+    assert await operator.devices.list() == [redeemed.device]

@@ -452,3 +452,38 @@ async def test_of_two_processes_that_decide_in_on_request_the_slower_says_nothin
     await until(lambda: len(called) == 2)
     await asyncio.sleep(0.1)
     assert not caplog.records
+
+
+async def test_a_chore_that_fails_is_logged_and_stops_nothing(
+    pairlock: Pairlock, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    done: list[float] = []
+
+    async def fail(now: float) -> None:
+        raise RuntimeError("the chore cannot be done")
+
+    async def do(now: float) -> None:
+        done.append(now)
+
+    pairlock._runtime.each_minute(fail)
+    pairlock._runtime.each_minute(do)
+    await pairlock.start()
+    await until(lambda: done == [clock.now])
+    clock.advance(60)
+    await until(lambda: done == [clock.now - 60, clock.now])
+    assert [record.getMessage() for record in caplog.records] == ["a chore failed"] * 2
+    assert (await pair(pairlock)).device.name == "Phone"
+
+
+async def test_chores_are_done_after_the_clock_was_set_back(pairlock: Pairlock, clock: FakeClock) -> None:
+    done: list[float] = []
+
+    async def do(now: float) -> None:
+        done.append(now)
+
+    pairlock._runtime.each_minute(do)
+    clock.advance(30 * 86400)
+    await pairlock.start()
+    await until(lambda: len(done) == 1)
+    clock.advance(-30 * 86400)
+    await until(lambda: len(done) == 2)

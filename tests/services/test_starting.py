@@ -193,3 +193,32 @@ async def test_a_second_loop_at_the_same_time_is_refused(make: Make) -> None:
     with pytest.raises(ConfigurationError, match="one Pairlock serves one event loop"):
         await asyncio.to_thread(in_another_loop)
     assert await pairlock.devices.list() == []
+
+
+async def test_what_is_no_app_is_not_guarded(pairlock: Pairlock) -> None:
+    for app in (None, "house:app"):
+        with pytest.raises(ConfigurationError, match="guard: give an ASGI app"):
+            pairlock.protect(app)  # type: ignore[arg-type]
+
+
+async def test_what_takes_no_prompt_is_not_called_with_one(pairlock: Pairlock) -> None:
+    for callback in (lambda: None, lambda one, two: None, "show"):
+        with pytest.raises(ConfigurationError, match="on_request: give a function of one Prompt"):
+            pairlock.on_request(callback)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("setting", ["operator", "decide"])
+async def test_a_hook_that_takes_no_argument_is_refused_at_once(make: Make, setting: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{setting}: "):
+        make(**{setting: lambda: None})
+    make(**{setting: type})  # a built-in one that does not tell what it takes
+
+
+async def test_nobody_is_told_once_that_nobody_can_see_who_asks(
+    pairlock: Pairlock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        await pairlock.pairing.start("Phone")
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "a device asks to pair, and nobody can see it: give on_request, operator= or decide="
+    ]

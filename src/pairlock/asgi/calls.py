@@ -29,7 +29,8 @@ PAGE = 100  # entries of a list
 CORS = {
     "access-control-allow-origin": "*",
     "access-control-allow-methods": "GET, POST",
-    "access-control-allow-headers": "authorization, content-type",
+    "access-control-allow-headers": "authorization, content-type, *",
+    "access-control-expose-headers": "retry-after, www-authenticate",
     "access-control-max-age": "600",
 }
 

@@ -60,7 +60,9 @@ class WellKnown:
 
         def document() -> dict[str, Any]:
             # Below a prefix, proxies pass on what stands at the root of the host, or only what stands below it.
-            resource = self._callers.host_url(request.scope) + (path if path.startswith(outer) else outer + path)
+            resource = self._callers.host_url(request.scope) + (
+                path if f"{path}/".startswith(f"{outer}/") else outer + path
+            )
             return resource_metadata(resource, self._issuer(request.scope), self._settings.server_name)
 
         return self._said(request, document)
