@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pairlock import Pairlock
+from pairlock import Limits, Pairlock
 from tests.benchmarks.measure import Run, awaits
 
 SECRET = "a secret of the benchmarks, of no use elsewhere"
@@ -33,7 +33,13 @@ BODY: Message = {"type": "http.response.body", "body": b"ok"}
 @asynccontextmanager
 async def pairing(store: str = "memory://", permissions: dict[str, list[str]] = PERMISSIONS) -> AsyncIterator[Pairlock]:
     """A running Pairlock."""
-    pairlock = Pairlock(store=store, secret_keys=[SECRET], default_permissions=permissions)
+    pairlock = Pairlock(
+        store=store,
+        secret_keys=[SECRET],
+        default_permissions=permissions,
+        limits=Limits(wrong_pins_a_day=100_000),  # more than a service would take, and a benchmark needs
+        operator=lambda connection: None,
+    )
     async with pairlock.lifespan():
         yield pairlock
 
