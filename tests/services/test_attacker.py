@@ -161,8 +161,8 @@ async def test_a_year_of_guessing_finds_a_pin_no_oftener_than_promised(
     by_chance = promised * days + DEVIATIONS * max(math.sqrt(promised * days), 1 / 3)
     with capsys.disabled():
         print(
-            f"\n{digits} digits: {looked_at} guesses looked at in {days} days, {looked_at / days:.1f} a day, at most {most}"
-            f" wrong ones in any 24 hours, over {attacker.opened} requests; reopened {house.reopened} times,"
+            f"\n{digits} digits: {looked_at} guesses looked at in {days} days, {looked_at / days:.1f} a day, at most"
+            f" {most} wrong ones in any 24 hours, over {attacker.opened} requests; reopened {house.reopened} times,"
             f" {house.paired} devices paired meanwhile; broken {found} times, {found / days:.1e} a day"
             f" (expected {looked_at / days / 10**digits:.1e}, promised at most {promised:.1e};"
             f" up to {by_chance:.0f} times may be chance)"

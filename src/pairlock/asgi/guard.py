@@ -98,7 +98,7 @@ class Guard:
             if grant is None:
                 grant = await self._admit(scope, receive, send)
             elif grant is False:
-                await refuse(NOT_PERMITTED, scope, send, resource=self._resource(scope))
+                await refuse(NOT_PERMITTED, scope, send, resource=self.metadata_of and self.metadata_of(scope))
             if grant:
                 scope["user"] = scope["auth"] = grant
                 if "state" in scope:
@@ -151,7 +151,7 @@ class Guard:
         except PairlockError as error:
             refused = self._unless_public(scope, error)
         if refused is not None:
-            await refuse(wire_error(refused), scope, send, resource=self._resource(scope))
+            await refuse(wire_error(refused), scope, send, resource=self.metadata_of and self.metadata_of(scope))
             return None
         scope.setdefault("user", ANONYMOUS)
         scope.setdefault("auth", ANONYMOUS)
@@ -182,9 +182,6 @@ class Guard:
             return None if self.public.cover(self._address(scope)) else error
         except AmbiguousPath as ambiguous:
             return ambiguous
-
-    def _resource(self, scope: Scope) -> str | None:
-        return None if self.metadata_of is None else self.metadata_of(scope)
 
     def _address(self, scope: Scope) -> str:
         if self.address is not None:
