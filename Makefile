@@ -10,7 +10,7 @@ demo: .venv/demo-ready  ## run the example service on 127.0.0.1:$(PORT)
 	@PORT=$(PORT) $(BIN)/python -m example_app
 
 test: .venv/dev-ready  ## every test, with the coverage gate
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 check: .venv/dev-ready  ## format, lint, types
 	$(BIN)/ruff format --check .
