@@ -223,11 +223,12 @@ FRAGMENTS = (
 )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=400)
 @given(raw=st.lists(st.sampled_from(FRAGMENTS.split()), max_size=10).map(lambda parts: "/" + "".join(parts)))
 @example(raw="/a%253bb")
 @example(raw="/a/b%25")
 @example(raw="/a;x/b")
+@pytest.mark.no_cover  # it takes twice as long while measured
 def test_what_is_accepted_has_the_same_segments_for_every_lenient_reader(raw: str) -> None:
     try:
         address = served(raw)

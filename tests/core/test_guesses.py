@@ -99,6 +99,7 @@ def test_no_more_than_a_day_s_guesses_are_remembered() -> None:
         ([NOW, NOW + 1, NOW + 2, NOW + 3, NOW + 4], NOW + 5, DAY - 3),  # the limit was higher before
     ],
 )
+@pytest.mark.no_cover  # it takes twice as long while measured
 def test_reopening_helps_when_the_oldest_guess_that_is_too_many_is_a_day_old(
     wrong: list[float], now: float, wait: float
 ) -> None:
@@ -163,8 +164,9 @@ class Guessing:
         return max((sum(first <= at < first + DAY for at in self.unjudged) for first in self.unjudged), default=0)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(steps=st.lists(STEPS, min_size=5, max_size=60))
+@pytest.mark.no_cover  # it takes twice as long while measured
 def test_no_day_ever_has_more_wrong_guesses_than_a_day_may(steps: list[Step]) -> None:
     play = Guessing()
     for step in steps:
@@ -172,7 +174,7 @@ def test_no_day_ever_has_more_wrong_guesses_than_a_day_may(steps: list[Step]) ->
         assert play.most_in_a_day() <= SMALL_DAY
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(steps=st.lists(STEPS, min_size=5, max_size=60))
 def test_no_more_guesses_follow_each_other_than_may_without_a_right_one_or_a_reopening(steps: list[Step]) -> None:
     play = Guessing()
@@ -181,7 +183,7 @@ def test_no_more_guesses_follow_each_other_than_may_without_a_right_one_or_a_reo
     assert play.longest_row <= SMALL_ROW
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(steps=st.lists(STEPS, min_size=5, max_size=60))
 def test_reopening_helps_when_it_is_said_to_and_not_before(steps: list[Step]) -> None:
     play = Guessing()
@@ -194,8 +196,9 @@ def test_reopening_helps_when_it_is_said_to_and_not_before(steps: list[Step]) ->
     assert not play.used_up()
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(steps=st.lists(STEPS, min_size=5, max_size=60), back=st.floats(0.5, 2 * DAY))
+@pytest.mark.no_cover  # it takes twice as long while measured
 def test_setting_the_clock_back_frees_no_guess(steps: list[Step], back: float) -> None:
     play = Guessing()
     for step in steps:

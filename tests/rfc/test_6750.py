@@ -161,6 +161,7 @@ RESOURCE = re.compile(r"http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?/\.
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=TEXT, raw=st.none() | BYTES, header=st.none() | BYTES, token=BYTES, query=BYTES, method=TEXT, host=HOSTS)
+@pytest.mark.no_cover  # it takes twice as long while measured
 async def test_6750_3_whatever_is_sent_the_challenge_parses_and_nothing_of_it_comes_back(
     service: ASGIApp,
     app: Recorder,

@@ -148,6 +148,7 @@ def most_in_a_day(times: list[float]) -> int:
 
 
 @pytest.mark.parametrize(("digits", "days"), [(6, YEAR), (4, YEAR // 6)])  # with four there is something to find
+@pytest.mark.no_cover  # it takes twice as long while measured
 async def test_a_year_of_guessing_finds_a_pin_no_oftener_than_promised(
     make: Make, clock: FakeClock, digits: int, days: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""A service that is killed a dozen times while devices pair: what it has said stays true."""
+"""A service that is killed ten times while devices pair: what it has said stays true."""
 
 import asyncio
 import random
@@ -23,7 +23,7 @@ from tests.services.served import OPERATOR_TOKEN
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[2]
-KILLS = 12
+KILLS = 10
 CALLERS = 4
 AS_OPERATOR = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
 
@@ -132,8 +132,8 @@ async def test_what_a_killed_service_has_acknowledged_stays_so(path: Path) -> No
     for _ in range(KILLS):
         await one_life(path, port, said, chance)
     kept = set(said.tokens) - said.revoking
-    assert len(kept) > 10
-    assert len(said.revoked) > 2
+    assert len(kept) > 8
+    assert len(said.revoked) > 1
 
     async with served(path, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         await answering(port)
