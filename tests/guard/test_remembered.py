@@ -220,7 +220,6 @@ async def test_after_the_end_nothing_is_recalled_until_it_has_started_again(
 # Bounds
 
 
-@pytest.mark.no_cover  # it takes twice as long while measured
 async def test_after_ten_thousand_requests_of_many_tokens_all_tables_are_within_their_bounds(
     pairlock: Pairlock, guard: Guard, clock: FakeClock, app: Recorder
 ) -> None:
