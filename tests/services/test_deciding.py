@@ -657,6 +657,12 @@ class Display:
         done, _ = await asyncio.wait([self._coming], timeout=0.12)  # a file is looked at ten times a second
         return not done
 
+    async def aclose(self) -> None:
+        """Stop watching."""
+        if self._coming is not None:
+            self._coming.cancel()
+            await asyncio.wait([self._coming])
+
     def _task(self) -> asyncio.Task[Any]:
         async def coming() -> Any:
             return await anext(self._prompts)
@@ -665,8 +671,23 @@ class Display:
 
 
 @pytest.fixture
-def display(pairlock: Pairlock) -> Display:
-    return Display(pairlock.deciding.arriving())
+async def display(pairlock: Pairlock) -> AsyncIterator[Display]:
+    display = Display(pairlock.deciding.arriving())
+    yield display
+    await display.aclose()
+
+
+async def test_who_still_watches_once_it_is_closed_does_not_start_it_again(
+    pairlock: Pairlock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairlock.services.deciding.LOOK_AGAIN", 0.05)
+    watching = pairlock.requests()
+    coming = asyncio.create_task(anext(watching, None))
+    await until(lambda: bool(pairlock._runtime._listeners))
+    await pairlock.start()
+    await pairlock.aclose()
+    assert await coming is None
+    assert not pairlock._runtime.is_open
 
 
 async def test_a_display_is_told_of_one_request_of_a_source_at_a_time_the_oldest_first(

@@ -182,10 +182,14 @@ class Deciding:
     # The application's display
 
     async def arriving(self) -> AsyncIterator[PairingRequest]:
-        """Requests by PIN as they are made, in any process; of each source one at a time, the oldest first."""
+        """Requests by PIN as they are made, in any process; of each source one at a time, the oldest first.
+
+        Ends soon after the runtime was closed.
+        """
         shown: set[str] = set()
         with self._runtime.listening() as events:
-            while True:
+            await self._runtime.ready()
+            while self._runtime.is_open:
                 waiting = await self._runtime.persist(partial(self.pending, limit=MOST_SHOWN))
                 oldest = _oldest(waiting)
                 for request in oldest:
