@@ -677,19 +677,6 @@ async def display(pairlock: Pairlock) -> AsyncIterator[Display]:
     await display.aclose()
 
 
-async def test_who_still_watches_once_it_is_closed_does_not_start_it_again(
-    pairlock: Pairlock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pairlock.services.deciding.LOOK_AGAIN", 0.05)
-    watching = pairlock.requests()
-    coming = asyncio.create_task(anext(watching, None))
-    await until(lambda: bool(pairlock._runtime._listeners))
-    await pairlock.start()
-    await pairlock.aclose()
-    assert await coming is None
-    assert not pairlock._runtime.is_open
-
-
 async def test_a_display_is_told_of_one_request_of_a_source_at_a_time_the_oldest_first(
     pairlock: Pairlock, other: Pairlock, display: Display, clock: FakeClock
 ) -> None:

@@ -182,14 +182,10 @@ class Deciding:
     # The application's display
 
     async def arriving(self) -> AsyncIterator[PairingRequest]:
-        """Requests by PIN as they are made, in any process; of each source one at a time, the oldest first.
-
-        Ends soon after the runtime was closed.
-        """
+        """Requests by PIN as they are made, in any process; of each source one at a time, the oldest first."""
         shown: set[str] = set()
         with self._runtime.listening() as events:
-            await self._runtime.ready()
-            while self._runtime.is_open:
+            while True:
                 waiting = await self._runtime.persist(partial(self.pending, limit=MOST_SHOWN))
                 oldest = _oldest(waiting)
                 for request in oldest:

@@ -91,11 +91,6 @@ class Runtime:
             await asyncio.wait([task])
             self._closing = None
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it was started and not closed since."""
-        return self._task is not None
-
     async def commit(self, *writes: Write) -> None:
         """Write all or nothing, and let this process act upon it at once. Raises Conflict."""
         store = await self.ready()
