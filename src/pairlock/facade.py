@@ -162,10 +162,8 @@ class Pairlock:
             max_staleness=max_staleness,
             server_name=server_name,
         )
-        opened = _store(store)
-        _check_callables(operator, decide)
-        runtime = self._runtime = Runtime(opened, _key_source(opened, secret_keys), self.settings, clock)
-        runtime.watched = operator is not None or decide is not None
+        runtime = self._runtime = _runtime(_store(store), secret_keys, self.settings, clock)
+        runtime.watched = _has_hooks(operator, decide)
         self._verifier = Verifier(runtime)
         self.window = Windows(runtime)
         self.pin_guesses = PinGuesses(runtime)
@@ -336,11 +334,19 @@ def _store(store: object) -> Store:
     return opened  # type: ignore[no-any-return]  # a Store as far as can be seen
 
 
-def _check_callables(operator: object, decide: object) -> None:
+def _runtime(
+    store: Store, secret_keys: Sequence[str | bytes] | None, settings: Settings, clock: Callable[[], float]
+) -> Runtime:
+    return Runtime(store, _key_source(store, secret_keys), settings, clock)
+
+
+def _has_hooks(operator: object, decide: object) -> bool:
+    """Whether there is one who can see or decide what devices ask for. Raises ConfigurationError for what is none."""
     if operator is not None and not _takes_one(operator):
         raise ConfigurationError("operator: give a function of the connection, such as operator_token(secret)")
     if decide is not None and not _takes_one(decide):
         raise ConfigurationError("decide: give an async function of what asks, which returns Approve, Deny or None")
+    return operator is not None or decide is not None
 
 
 def _takes_one(function: object) -> bool:

@@ -704,7 +704,9 @@ async def said(make: Make, path: Path, everything_logged: pytest.LogCaptureFixtu
         assert len(said.secrets) > 40
         async with asyncio.timeout(5):
             while len(heard) < len(await happened(pairlock)):
-                heard.append(await queue.get())
+                event = await queue.get()
+                assert event is not None
+                heard.append(event)
     said.show(*heard)
     store = await pairlock._runtime.ready()
     said.show(*await store.list_devices(), *await store.list_requests(live_at=0))

@@ -186,7 +186,8 @@ async def test_a_purge_that_fails_loses_no_event_and_tells_none_twice(
         await operator.pairing.start("Phone")
         await until(lambda: heard.qsize() >= 2)
         await asyncio.sleep(0.05)
-    assert [heard.get_nowait().type.value for _ in range(heard.qsize())] == ["revoked", "requested"]
+    events = [heard.get_nowait() for _ in range(heard.qsize())]
+    assert [event and event.type.value for event in events] == ["revoked", "requested"]
 
 
 async def test_a_revocation_between_a_failed_first_purge_and_the_next_batch_is_heard(
@@ -487,3 +488,23 @@ async def test_chores_are_done_after_the_clock_was_set_back(pairlock: Pairlock, 
     await until(lambda: len(done) == 1)
     clock.advance(-30 * 86400)
     await until(lambda: len(done) == 2)
+
+
+@pytest.mark.parametrize("stream", ["requests", "events"])
+async def test_who_watches_is_told_that_it_was_closed_and_does_not_start_it_again(
+    store: FailingStore, make: Make, stream: str
+) -> None:
+    pairlock = make(store=store)
+
+    async def watch() -> int:
+        return len([each async for each in getattr(pairlock, stream)()])
+
+    watching = asyncio.create_task(watch())
+    await until(lambda: bool(pairlock._runtime._listeners))
+    await pairlock.pairing.start("Phone")
+    await asyncio.sleep(0.05)
+    opened = store.calls["open"]
+    await pairlock.aclose()
+    assert await asyncio.wait_for(watching, 1) == 1
+    assert store.calls["open"] == opened
+    assert not pairlock._runtime._listeners

@@ -18,8 +18,8 @@ class Audit:
         return await store.list_events(before=before, limit=limit)
 
     async def live(self) -> AsyncIterator[AuditEvent]:
-        """Events from now on as they are committed, in any process, in their order."""
+        """Events from now on as they are committed, in any process, in their order, until it is closed."""
         await self._runtime.ready()
         with self._runtime.listening() as events:
-            while True:
-                yield await events.get()
+            while (event := await events.get()) is not None:
+                yield event

@@ -182,17 +182,21 @@ class Deciding:
     # The application's display
 
     async def arriving(self) -> AsyncIterator[PairingRequest]:
-        """Requests by PIN as they are made, in any process; of each source one at a time, the oldest first."""
+        """Requests by PIN as they are made, in any process, until it is closed.
+
+        Of each source one at a time, the oldest first.
+        """
         shown: set[str] = set()
+        going_on = True
         with self._runtime.listening() as events:
-            while True:
+            while going_on:
                 waiting = await self._runtime.persist(partial(self.pending, limit=MOST_SHOWN))
                 oldest = _oldest(waiting)
                 for request in oldest:
                     if request.id not in shown:
                         yield request
                 shown = {request.id for request in oldest}
-                await _something_new(events)
+                going_on = await _goes_on(events)
 
     # The application's handler
 
@@ -250,13 +254,15 @@ def _oldest(waiting: list[PairingRequest]) -> list[PairingRequest]:
     return sorted(by_source.values(), key=lambda request: request.id)
 
 
-async def _something_new(events: asyncio.Queue[AuditEvent]) -> None:
-    """Wait for an event, or until time may have ended something."""
+async def _goes_on(events: asyncio.Queue[AuditEvent | None]) -> bool:
+    """Wait for an event, or until time may have ended something; False once it is closed."""
+    heard: list[AuditEvent | None] = []
     with suppress(TimeoutError):
         async with asyncio.timeout(LOOK_AGAIN):
-            await events.get()
+            heard.append(await events.get())
     while not events.empty():
-        events.get_nowait()
+        heard.append(events.get_nowait())
+    return None not in heard
 
 
 def _said(text: str | None) -> str | None:

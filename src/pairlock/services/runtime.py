@@ -61,7 +61,7 @@ class Runtime:
         self._started: asyncio.Future[None] | None = None
         self._stale_timer: asyncio.TimerHandle | None = None
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._listeners: set[asyncio.Queue[AuditEvent]] = set()
+        self._listeners: set[asyncio.Queue[AuditEvent | None]] = set()
 
     def _limiter(self) -> "Limiter":
         from pairlock.services.limiter import Limiter  # only here: the library takes long to import
@@ -85,6 +85,8 @@ class Runtime:
     async def aclose(self) -> None:
         """Stop following and close the store; a later `ready()` starts again."""
         task, self._task = self._task, None
+        for listener in self._listeners:
+            listener.put_nowait(None)
         if task is not None and not task.done():
             self._closing = task
             task.cancel()
@@ -142,10 +144,10 @@ class Runtime:
                 del self._waiters[request_id]
 
     @contextmanager
-    def listening(self) -> Iterator[asyncio.Queue[AuditEvent]]:
-        """A queue of what happens from now on, in any process, in the order of commits."""
+    def listening(self) -> Iterator[asyncio.Queue[AuditEvent | None]]:
+        """A queue of what happens from now on, in any process, in the order of commits; None once it is closed."""
         self.watched = True
-        queue: asyncio.Queue[AuditEvent] = asyncio.Queue()
+        queue: asyncio.Queue[AuditEvent | None] = asyncio.Queue()
         self._listeners.add(queue)
         try:
             yield queue
