@@ -12,10 +12,9 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pairlock import Limits, Pairlock
-from tests.app.conftest import Make
 from tests.app.parts import AS_OPERATOR, bearer, start
 from tests.app.test_code_side import mint, scanned
-from tests.services.parts import UNLIMITED, wrong
+from tests.services.parts import UNLIMITED, Make, wrong
 
 pytestmark = pytest.mark.anyio
 

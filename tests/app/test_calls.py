@@ -16,7 +16,6 @@ from pairlock import Pairlock, StoreError
 from pairlock._core.records import AuditEvent, PairingRequest
 from pairlock.asgi.bodies import MAX_BODY_BYTES
 from pairlock.stores.sqlite import SQLiteStore
-from tests.app.conftest import Make
 from tests.app.parts import (
     ALICE,
     APP,
@@ -32,7 +31,7 @@ from tests.app.parts import (
 )
 from tests.app.scene import ALL_CALLS, SERVER_SECRET, a_scene, make_call
 from tests.app.test_who_may_call import OK, WHO
-from tests.services.parts import FailingStore, away
+from tests.services.parts import FailingStore, Make, away
 
 pytestmark = pytest.mark.anyio
 

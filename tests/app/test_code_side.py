@@ -12,10 +12,9 @@ from msgspec.structs import replace
 
 from pairlock import Limits, Operator, Pairlock, Permissions, operator_token
 from pairlock.testing import FakeClock
-from tests.app.conftest import Make
 from tests.app.parts import AS_OPERATOR, OPERATOR_TOKEN, UNKNOWN_ID, bearer, client_of
 from tests.app.scene import BOBS_TOKEN, alice_or_bob
-from tests.services.parts import SENSORS, UNLIMITED
+from tests.services.parts import SENSORS, UNLIMITED, Make
 from tests.services.test_pictures import pixels_of_png, pixels_of_svg, read
 
 pytestmark = pytest.mark.anyio

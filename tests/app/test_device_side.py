@@ -9,9 +9,8 @@ from msgspec.structs import replace
 
 from pairlock import Approve, Asked, Deny, Limits, Pairlock
 from pairlock.testing import FakeClock
-from tests.app.conftest import Make
 from tests.app.parts import AS_OPERATOR, UNKNOWN_ID, bearer, client_of, pair, start
-from tests.services.parts import SENSORS, UNLIMITED, wrong
+from tests.services.parts import SENSORS, UNLIMITED, Make, wrong
 
 pytestmark = pytest.mark.anyio
 

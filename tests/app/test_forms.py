@@ -8,9 +8,9 @@ import pytest
 from pairlock import Pairlock
 from pairlock.asgi.bodies import MAX_BODY_BYTES
 from pairlock.asgi.forms import FORM, MAX_FIELDS
-from tests.app.conftest import Make
 from tests.app.parts import UNKNOWN_ID, client_of, send_raw
 from tests.app.scene import DEVICE_CODE, SERVER_SECRET, basic
+from tests.services.parts import Make
 
 pytestmark = pytest.mark.anyio
 

@@ -10,10 +10,9 @@ from msgspec.structs import replace
 from pairlock import Approve, Asked, Client, Deny, Limits, Pairlock, Permissions
 from pairlock._core.oauth import DEVICE_CODE_GRANT, REFRESH_GRANT
 from pairlock.testing import FakeClock
-from tests.app.conftest import Make
 from tests.app.parts import AS_OPERATOR, SHARED_CALLS, UNKNOWN_ID, bearer, client_of, pair, start
 from tests.app.scene import ALL_CALLS, SERVER_SECRET, a_scene, basic, make_call
-from tests.services.parts import UNLIMITED, FailingStore, away, wrong
+from tests.services.parts import UNLIMITED, FailingStore, Make, away, wrong
 
 pytestmark = pytest.mark.anyio
 

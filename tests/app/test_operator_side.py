@@ -13,7 +13,6 @@ from pairlock import ConfigurationError, Operator, Pairlock, Permissions, operat
 from pairlock.asgi.calls import OperatorHook
 from pairlock.stores.contract import Add
 from pairlock.testing import FakeClock, a_device
-from tests.app.conftest import Make
 from tests.app.parts import (
     ALICE,
     AS_OPERATOR,
@@ -25,7 +24,7 @@ from tests.app.parts import (
     pair,
     start,
 )
-from tests.services.parts import SENSORS
+from tests.services.parts import SENSORS, Make
 
 pytestmark = pytest.mark.anyio
 

@@ -14,9 +14,8 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairlock import ConfigurationError, Pairlock, PairlockError, StoreError
-from tests.app.conftest import Make
 from tests.app.parts import AS_OPERATOR, bearer, client_of, pair, start
-from tests.services.parts import FailingStore, away, wrong
+from tests.services.parts import FailingStore, Make, away, wrong
 
 pytestmark = pytest.mark.anyio
 

@@ -9,12 +9,11 @@ from msgspec.structs import replace
 
 from pairlock import Pairlock
 from pairlock.testing import FakeClock
-from tests.app.conftest import Make
 from tests.app.parts import AS_OPERATOR, bearer, client_of, pair, start
 from tests.app.scene import alice_or_bob
 from tests.app.test_callers import begin
 from tests.app.test_code_side import AS_BOB, mint, redeem
-from tests.services.parts import SENSORS, UNLIMITED, wrong
+from tests.services.parts import SENSORS, UNLIMITED, Make, wrong
 
 pytestmark = pytest.mark.anyio
 

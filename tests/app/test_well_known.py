@@ -11,11 +11,11 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pairlock import Pairlock
-from tests.app.conftest import Make
 from tests.app.parts import client_of, pair
 from tests.app.test_callers import MALFORMED, PROXY, at_root_path, calling
 from tests.guard.parts import Recorder, ask, scope_of
 from tests.rfc.challenges import parse
+from tests.services.parts import Make
 
 pytestmark = pytest.mark.anyio
 

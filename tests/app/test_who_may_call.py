@@ -7,9 +7,9 @@ import pytest
 
 from pairlock import Pairlock
 from pairlock.errors import wire_errors
-from tests.app.conftest import Make
 from tests.app.parts import client_of
 from tests.app.scene import ALL_CALLS, SERVER_SECRET, WORKING, a_scene, alice_or_bob, make_call
+from tests.services.parts import Make
 
 pytestmark = pytest.mark.anyio
 

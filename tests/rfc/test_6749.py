@@ -13,7 +13,6 @@ from pairlock.errors import wire_errors
 from pairlock.testing import FakeClock
 from tests.app.parts import client_of
 from tests.guard.parts import Recorder
-from tests.rfc.conftest import Make
 from tests.rfc.parts import (
     DEVICE_CODE,
     SECRET,
@@ -28,6 +27,7 @@ from tests.rfc.parts import (
     said,
     status_of,
 )
+from tests.services.parts import Make
 
 pytestmark = pytest.mark.anyio
 

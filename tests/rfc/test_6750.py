@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from pairlock import Pairlock
 from tests.guard.parts import Answer, Recorder, ask, pair, scope_of
 from tests.rfc.challenges import parse
-from tests.rfc.conftest import Make
+from tests.services.parts import Make
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,8 @@ from pairlock import Client, Pairlock
 from pairlock.testing import FakeClock
 from tests.app.parts import UNKNOWN_ID, client_of
 from tests.guard.parts import Recorder
-from tests.rfc.conftest import Make
 from tests.rfc.parts import SECRET, TV, basic, begin, paired, poll, refresh, revoke, said, status_of
+from tests.services.parts import Make
 
 pytestmark = pytest.mark.anyio
 

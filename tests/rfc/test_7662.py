@@ -9,8 +9,8 @@ from starlette.types import ASGIApp
 from pairlock import Pairlock, Permissions
 from pairlock.testing import FakeClock
 from tests.app.parts import OPERATOR_TOKEN, bearer, client_of
-from tests.rfc.conftest import Make
 from tests.rfc.parts import SECRET, TV, approve, basic, begin, paired, poll, refresh, said
+from tests.services.parts import Make
 
 pytestmark = pytest.mark.anyio
 

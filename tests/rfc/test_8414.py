@@ -11,8 +11,8 @@ from starlette.routing import Mount
 from pairlock import Client, Pairlock
 from tests.app.parts import client_of
 from tests.guard.parts import Recorder
-from tests.rfc.conftest import Make
 from tests.rfc.parts import DEVICE_CODE, SECRET, TV, basic, paired, said
+from tests.services.parts import Make
 
 pytestmark = pytest.mark.anyio
 

@@ -18,9 +18,8 @@ from pairlock import Client, Limits, Operator, Pairlock
 from pairlock.testing import FakeClock
 from tests.app.parts import AS_OPERATOR, UNKNOWN_ID, client_of
 from tests.guard.parts import Recorder
-from tests.rfc.conftest import Make
 from tests.rfc.parts import DEVICE_CODE, SECRET, TV, approve, basic, begin, deny, look_up, poll, said
-from tests.services.parts import UNLIMITED
+from tests.services.parts import UNLIMITED, Make
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ from pairlock import Operator, Pairlock
 from pairlock.testing import FakeClock
 from tests.app.parts import ALICE, AS_OPERATOR, UNKNOWN_ID, calls_of, client_of
 from tests.guard.parts import Recorder, ask, pair, scope_of
-from tests.rfc.conftest import Make
 from tests.rfc.parts import TV, approve, begin, look_up, paired, poll, refresh, said, status_of
+from tests.services.parts import Make
 
 pytestmark = pytest.mark.anyio
 

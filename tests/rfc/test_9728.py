@@ -14,8 +14,8 @@ from pairlock import Pairlock
 from tests.app.parts import bearer, client_of
 from tests.guard.parts import Recorder, ask, scope_of
 from tests.rfc.challenges import parse
-from tests.rfc.conftest import Make
 from tests.rfc.parts import said
+from tests.services.parts import Make
 
 pytestmark = pytest.mark.anyio
 

@@ -7,8 +7,8 @@ from pairlock import Limits, Pairlock
 from pairlock.testing import FakeClock
 from tests.app.parts import ALICE, AS_OPERATOR, client_of
 from tests.guard.parts import Recorder
-from tests.rfc.conftest import Make
 from tests.rfc.parts import approve, begin, decide, look_up, poll, said
+from tests.services.parts import Make
 
 pytestmark = pytest.mark.anyio
 

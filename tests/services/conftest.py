@@ -1,16 +1,13 @@
 """Handles on one database file: to each other they are as processes are."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pairlock import Pairlock
 from pairlock.testing import FakeClock
-from tests.services.parts import KEY, SENSORS
-
-Make = Callable[..., Pairlock]
+from tests.services.parts import SENSORS, Make, handles
 
 
 @pytest.fixture(autouse=True)
@@ -30,17 +27,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def make(path: Path, clock: FakeClock) -> AsyncIterator[Make]:
-    """Makes handles; all are closed in the end."""
-    made: list[Pairlock] = []
-
-    def make_one(**settings: Any) -> Pairlock:
-        given = {"store": f"sqlite:///{path}", "secret_keys": [KEY], "default_permissions": SENSORS, "clock": clock}
-        made.append(Pairlock(**{**given, **settings}))
-        return made[-1]
-
-    yield make_one
-    for pairlock in made:
-        await pairlock.aclose()
+    async with handles(store=f"sqlite:///{path}", default_permissions=SENSORS, clock=clock) as make:
+        yield make
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pairlock import Grant, Limits, Pairlock
 from pairlock._core.records import AuditEvent, Device, PairingRequest
@@ -41,6 +41,25 @@ UNLIMITED = Limits(
     codes=100_000,
 )
 SENSORS = {"read": ["/sensors/**"], "write": ["/control/lamp"]}
+
+
+Make = Callable[..., Pairlock]
+
+
+@asynccontextmanager
+async def handles(**given: Any) -> AsyncIterator[Make]:
+    """Makes handles with these settings, and those it is called with; all are closed in the end."""
+    made: list[Pairlock] = []
+
+    def make(**settings: Any) -> Pairlock:
+        made.append(Pairlock(**{"secret_keys": [KEY], **given, **settings}))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for pairlock in made:
+            await pairlock.aclose()
 
 
 def wrong(pin: str | None) -> str:

@@ -13,8 +13,7 @@ from pairlock.errors import AccessDenied, ExpiredToken, InvalidPin, InvalidToken
 from pairlock.services.pairing import Started
 from pairlock.services.tokens import Redeemed
 from pairlock.testing import FakeClock
-from tests.services.conftest import Make
-from tests.services.parts import SENSORS, pair
+from tests.services.parts import SENSORS, Make, pair
 from tests.services.steps import TV, anywhere, ask, ask_by_device_code, type_pin
 
 pytestmark = pytest.mark.anyio

@@ -24,8 +24,7 @@ from pairlock.services.device_codes import DeviceCode
 from pairlock.services.tokens import Redeemed
 from pairlock.stores.contract import Log, Write
 from pairlock.testing import FakeClock
-from tests.services.conftest import Make
-from tests.services.parts import SENSORS, FailingStore, away, pair, the_pin, wrong
+from tests.services.parts import SENSORS, FailingStore, Make, away, pair, the_pin, wrong
 from tests.services.steps import (
     HERE,
     OFTEN,

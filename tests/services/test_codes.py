@@ -41,8 +41,7 @@ from tests.services.codes_parts import (
     mint_with,
     purge,
 )
-from tests.services.conftest import Make
-from tests.services.parts import KEY, OTHER_KEY, SENSORS, UNLIMITED, kept, kept_devices, pair
+from tests.services.parts import KEY, OTHER_KEY, SENSORS, UNLIMITED, Make, kept, kept_devices, pair
 
 pytestmark = pytest.mark.anyio
 

@@ -33,8 +33,7 @@ from pairlock.services.device_codes import DeviceCode
 from pairlock.services.pairing import Started
 from pairlock.services.tokens import Redeemed
 from pairlock.testing import FakeClock
-from tests.services.conftest import Make
-from tests.services.parts import SENSORS, UNLIMITED, FailingStore, away, until
+from tests.services.parts import SENSORS, UNLIMITED, FailingStore, Make, away, until
 from tests.services.steps import (
     HERE,
     OFTEN,

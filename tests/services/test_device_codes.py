@@ -51,8 +51,7 @@ from tests.services.codes_parts import (
     happened,
     purge,
 )
-from tests.services.conftest import Make
-from tests.services.parts import KEY, OTHER_KEY, UNLIMITED, kept, kept_devices, reading, wrong
+from tests.services.parts import KEY, OTHER_KEY, UNLIMITED, Make, kept, kept_devices, reading, wrong
 
 pytestmark = pytest.mark.anyio
 

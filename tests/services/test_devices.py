@@ -11,8 +11,7 @@ from pairlock._core.records import Device, EventType
 from pairlock.errors import InvalidPermissions, InvalidRequest, InvalidToken, NotFound
 from pairlock.stores.contract import Add
 from pairlock.testing import FakeClock, a_device
-from tests.services.conftest import Make
-from tests.services.parts import SENSORS, FailingStore, kept_devices, kept_events, pair, permitted, reading
+from tests.services.parts import SENSORS, FailingStore, Make, kept_devices, kept_events, pair, permitted, reading
 
 pytestmark = pytest.mark.anyio
 

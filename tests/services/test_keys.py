@@ -14,8 +14,7 @@ import pytest
 from pairlock import ConfigurationError, Pairlock, StoreError
 from pairlock.errors import InvalidPin, InvalidToken
 from pairlock.keyfile import _check_owner
-from tests.services.conftest import Make
-from tests.services.parts import KEY, OTHER_KEY, SENSORS, FailingStore, paired_token
+from tests.services.parts import KEY, OTHER_KEY, SENSORS, FailingStore, Make, paired_token
 
 pytestmark = pytest.mark.anyio
 

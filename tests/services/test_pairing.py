@@ -33,8 +33,18 @@ from pairlock.services.pairing import Started, origin_of
 from pairlock.services.tokens import Redeemed
 from pairlock.stores.contract import Conflict, Swap
 from pairlock.testing import FakeClock
-from tests.services.conftest import Make
-from tests.services.parts import SENSORS, UNLIMITED, kept, kept_devices, kept_events, pair, reading, the_pin, wrong
+from tests.services.parts import (
+    SENSORS,
+    UNLIMITED,
+    Make,
+    kept,
+    kept_devices,
+    kept_events,
+    pair,
+    reading,
+    the_pin,
+    wrong,
+)
 
 pytestmark = pytest.mark.anyio
 

@@ -17,8 +17,7 @@ from pairlock.services.pin_guesses import KEY
 from pairlock.services.tokens import Redeemed
 from pairlock.stores.contract import Swap
 from pairlock.testing import FakeClock
-from tests.services.conftest import Make
-from tests.services.parts import SENSORS, UNLIMITED, pair, the_pin, wrong
+from tests.services.parts import SENSORS, UNLIMITED, Make, pair, the_pin, wrong
 from tests.services.steps import (
     HERE,
     OFTEN,

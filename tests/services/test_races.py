@@ -49,8 +49,7 @@ from tests.services.codes_parts import (
     by_code,
     happened,
 )
-from tests.services.conftest import Make
-from tests.services.parts import UNLIMITED, FailingStore, kept_devices, pair, wrong
+from tests.services.parts import UNLIMITED, FailingStore, Make, kept_devices, pair, wrong
 
 pytestmark = pytest.mark.anyio
 

@@ -26,8 +26,7 @@ from pairlock.services.device_codes import DeviceCode
 from pairlock.services.pairing import Started
 from pairlock.services.requesting import lock
 from pairlock.testing import FakeClock
-from tests.services.conftest import Make
-from tests.services.parts import UNLIMITED, the_pin
+from tests.services.parts import UNLIMITED, Make, the_pin
 from tests.services.steps import (
     HERE,
     OFTEN,

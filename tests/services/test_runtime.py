@@ -15,8 +15,18 @@ from pairlock._core.records import Device, PairingRequest
 from pairlock._core.states import State
 from pairlock.errors import InvalidToken, NotFound, TemporarilyUnavailable
 from pairlock.testing import FakeClock, a_device
-from tests.services.conftest import Make
-from tests.services.parts import FailingStore, away, kept, kept_events, pair, paired_token, permitted, reading, until
+from tests.services.parts import (
+    FailingStore,
+    Make,
+    away,
+    kept,
+    kept_events,
+    pair,
+    paired_token,
+    permitted,
+    reading,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
 

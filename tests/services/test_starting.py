@@ -10,8 +10,7 @@ from starlette.testclient import TestClient
 
 from pairlock import ConfigurationError, Pairlock, StoreError
 from pairlock.errors import TemporarilyUnavailable
-from tests.services.conftest import Make
-from tests.services.parts import KEY, SENSORS, FailingStore, away, pair, paired_token, until
+from tests.services.parts import KEY, SENSORS, FailingStore, Make, away, pair, paired_token, until
 
 pytestmark = pytest.mark.anyio
 

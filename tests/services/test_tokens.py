@@ -27,8 +27,7 @@ from tests.services.codes_parts import (
     happened,
     purge,
 )
-from tests.services.conftest import Make
-from tests.services.parts import KEY, OTHER_KEY, kept_devices, pair, paired_token, until
+from tests.services.parts import KEY, OTHER_KEY, Make, kept_devices, pair, paired_token, until
 
 pytestmark = pytest.mark.anyio
 

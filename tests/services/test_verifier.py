@@ -11,8 +11,7 @@ from pairlock.services.verifier import MAX_GRANTS
 from pairlock.stores.contract import R
 from pairlock.stores.memory import MemoryData, MemoryStore
 from pairlock.testing import FakeClock
-from tests.services.conftest import Make
-from tests.services.parts import OTHER_KEY, FailingStore, pair, paired_token, until
+from tests.services.parts import OTHER_KEY, FailingStore, Make, pair, paired_token, until
 
 pytestmark = pytest.mark.anyio
 

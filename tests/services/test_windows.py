@@ -10,8 +10,7 @@ from pairlock._core.records import EventType
 from pairlock._core.windows import Window
 from pairlock.errors import InvalidRequest, TemporarilyUnavailable, WindowClosed
 from pairlock.testing import FakeClock
-from tests.services.conftest import Make
-from tests.services.parts import SENSORS, FailingStore, away, pair
+from tests.services.parts import SENSORS, FailingStore, Make, away, pair
 from tests.services.steps import (
     TV,
     all_of,
