@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Scope
 from pairlock._core.clients import Client, Clients, ResourceServers
 from pairlock._core.grants import Grant
 from pairlock._core.keys import MIN_KEY_BYTES, Keys
-from pairlock._core.methods import grouped
+from pairlock._core.methods import DEVICE_CODE, PIN, grouped
 from pairlock._core.operators import APP, Operator
 from pairlock._core.permissions import Permissions, parse_pattern
 from pairlock._core.records import AuditEvent, PairingRequest
@@ -122,8 +122,8 @@ class Pairlock:
         window_open: bool = True,
         window_timeout: float = 300,
         pin_length: int = 6,
-        pin_timeout: float = 300,
-        device_code_timeout: float = 600,
+        pin_timeout: float = PIN.lifetime,
+        device_code_timeout: float = DEVICE_CODE.lifetime,
         confirmation_pin: bool = False,
         same_network: bool = False,
         token_life: float | Mapping[str, float] | None = None,
@@ -172,7 +172,7 @@ class Pairlock:
         self.tokens = Tokens(runtime, self._verifier)
         requesting = Requesting(runtime, self.window, self.pin_guesses, self.deciding)
         self.pairing = Pairing(runtime, requesting, self.tokens, self.window, self.pin_guesses)
-        self.device_codes = DeviceCodes(runtime, requesting, self.tokens)
+        self.device_codes = DeviceCodes(runtime, requesting, self.deciding, self.tokens)
         self.codes = Codes(runtime, requesting, self.tokens)
         self.audit = Audit(runtime)
         self._callers = Callers(self.settings)

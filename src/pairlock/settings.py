@@ -79,8 +79,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     default_permissions: Permissions
     enabled: bool = True
     pin_length: int = 6
-    pin_timeout: float = 300
-    device_code_timeout: float = 600
+    pin_timeout: float = PIN.lifetime
+    device_code_timeout: float = DEVICE_CODE.lifetime
     token_life: Mapping[str, float] = {}
     long_lived: Collection[str] = ()
     refresh_idle: float = 90 * 86400

@@ -169,12 +169,8 @@ class Codes:
             ("codes", limits.wrong_codes, source_of(origin.address)),
             ("codes in all", limits.wrong_codes_in_all, ""),
         )
-        for counter in counters:
-            await self._runtime.limiter.hit(*counter)
-        redeemed = await self._redeem(method, code, name, secret, origin)
-        for counter in counters:
-            await self._runtime.limiter.take_back(*counter)
-        return redeemed
+        async with self._runtime.limiter.guessing(*counters):
+            return await self._redeem(method, code, name, secret, origin)
 
     # Steps
 

@@ -96,19 +96,15 @@ class Deciding:
 
     async def look_up(self, user_code: str, *, by: Operator = APP, origin: Origin | None = None) -> PairingRequest:
         """The request that waits with this user code, typed in any form. Raises InvalidCode, TooManyRequests."""
-        limits, limiter = self._runtime.settings.limits, self._runtime.limiter
+        limits = self._runtime.settings.limits
         counters = [
             ("user codes", limits.wrong_user_codes, by.actor),
             ("user codes", limits.wrong_user_codes_in_all, ""),
         ]
         if origin is not None:
             counters.append(("user codes from", limits.wrong_user_codes_per_source, source_of(origin.address)))
-        for counter in counters:
-            await limiter.hit(*counter)
-        request = await self._find_user_code(user_code)
-        for counter in counters:
-            await limiter.take_back(*counter)
-        return request
+        async with self._runtime.limiter.guessing(*counters):
+            return await self._find_user_code(user_code)
 
     async def show(self, request_id: str) -> PairingRequest:
         """Any request that a device made, for an operator. Raises NotFound."""
@@ -132,10 +128,14 @@ class Deciding:
 
     def confirmation_pin(self, request: PairingRequest) -> str | None:
         """What an operator who has approved reads out, to be typed on the device; None where none is asked for."""
-        asked_for = self._runtime.settings.confirmation_pin and request.method == DEVICE_CODE.name
-        if not asked_for or request.state is not State.APPROVED or request.decided_by == HANDLER:
+        if request.state is not State.APPROVED or not self.must_be_confirmed(request):
             return None
         return confirmation_pin_of(self._runtime.keys, request)
+
+    def must_be_confirmed(self, request: PairingRequest) -> bool:
+        """Whether an approval counts only with the PIN that its operator sees; a handler sees none."""
+        asked_for = self._runtime.settings.confirmation_pin and request.method == DEVICE_CODE.name
+        return asked_for and request.decided_by != HANDLER
 
     async def approve(
         self,

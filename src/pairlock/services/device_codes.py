@@ -27,7 +27,7 @@ from pairlock.errors import (
     InvalidRequest,
     SlowDown,
 )
-from pairlock.services.deciding import HANDLER
+from pairlock.services.deciding import Deciding
 from pairlock.services.requesting import Requesting, lock
 from pairlock.services.runtime import Runtime
 from pairlock.services.tokens import Redeemed, Tokens, new_device_id
@@ -51,8 +51,9 @@ class DeviceCode(Struct, frozen=True):
 class DeviceCodes:
     """The device's side of RFC 8628."""
 
-    def __init__(self, runtime: Runtime, requesting: Requesting, tokens: Tokens) -> None:
+    def __init__(self, runtime: Runtime, requesting: Requesting, deciding: Deciding, tokens: Tokens) -> None:
         self._runtime = runtime
+        self._deciding = deciding
         self._requesting = requesting
         self._tokens = tokens
 
@@ -98,7 +99,7 @@ class DeviceCodes:
                 await self._poll(request, now)
             if error is not None:
                 raise TOLD.get(type(error), InvalidGrant)(**error.details)
-            if self._must_be_confirmed(request):
+            if self._deciding.must_be_confirmed(request):
                 find = partial(self._find, device_code, client, verifier)
                 request = await self._confirm(request, confirmation_pin, find)
             return await self._tokens.pair(redeem(request, now, device_id=new_device_id(now)), now)
@@ -126,9 +127,6 @@ class DeviceCodes:
             raise SlowDown(interval=slowed.interval)
         await self._runtime.commit(Swap(polls.polled(request, now)))
         raise AuthorizationPending
-
-    def _must_be_confirmed(self, request: PairingRequest) -> bool:
-        return self._runtime.settings.confirmation_pin and request.decided_by != HANDLER
 
     async def _confirm(
         self, request: PairingRequest, typed: str | None, find: Callable[[], Awaitable[PairingRequest]]

@@ -1,6 +1,7 @@
 """How often is too often: the library `limits` decides, and counts in the store that all processes share."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from hashlib import sha256
 from math import ceil
@@ -14,6 +15,8 @@ from pairlock.stores.contract import Store
 
 LONGEST_WINDOW = 366 * 86400  # seconds
 MAX_SOURCE = 64  # characters of a source that stand in a key as they are
+
+Counter = tuple[str, str, str]  # name, limits, source
 
 
 class Rate(RateLimitItemPerSecond):
@@ -93,6 +96,18 @@ class Limiter:
         """Forget one call: what turned out right was no wrong guess."""
         for rate in rates(name, limits):
             await self._windows.hit(rate, key_of(source), cost=-1)
+
+    @asynccontextmanager
+    async def guessing(self, *counters: Counter) -> AsyncIterator[None]:
+        """What may be a wrong guess is counted before it is looked at, and taken back where nothing was raised.
+
+        Raises TooManyRequests when one of the counters holds too many already.
+        """
+        for counter in counters:
+            await self.hit(*counter)
+        yield
+        for counter in counters:
+            await self.take_back(*counter)
 
     async def _refusal(self, all_rates: tuple[Rate, ...], key: str) -> TooManyRequests:
         """To come again when the next call is let through: a window that is just full now is waited for too."""

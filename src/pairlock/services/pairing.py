@@ -1,8 +1,7 @@
 """Pairing by PIN, from asking to redeemed: the device asks, the service shows a PIN, the device types it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 
 from msgspec import Struct
@@ -97,7 +96,9 @@ class Pairing:
             return await self.redeem(request_id, secret)
         await self._windows.check()
         await self._guesses.check()
-        async with self._limited(origin):
+        limits = self._runtime.settings.limits
+        counters = [] if origin is None else [("pins", limits.wrong_pins, source_of(origin.address))]
+        async with self._runtime.limiter.guessing(*counters):
             return await self._try_pin(request_id, secret, typed)
 
     async def redeem(self, request_id: str, secret: str) -> Redeemed:
@@ -150,17 +151,6 @@ class Pairing:
         if error is not None and state_at(request, now) is not State.PENDING:
             raise error
         return request
-
-    @asynccontextmanager
-    async def _limited(self, origin: Origin | None) -> AsyncIterator[None]:
-        """One PIN from this source, counted before it is looked at; taken back when it was right."""
-        if origin is None:
-            yield
-            return
-        counter = "pins", self._runtime.settings.limits.wrong_pins, source_of(origin.address)
-        await self._runtime.limiter.hit(*counter)
-        yield
-        await self._runtime.limiter.take_back(*counter)
 
     async def _try_pin(self, request_id: str, secret: str, typed: str) -> Redeemed:
         request, counted_at = await self._count_guess(request_id, secret)

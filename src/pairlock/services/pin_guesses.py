@@ -12,7 +12,7 @@ from pairlock._core.operators import APP
 from pairlock._core.records import EventType, Setting
 from pairlock.errors import PinHeld
 from pairlock.services.runtime import Runtime
-from pairlock.stores.contract import Add, Log, Swap, Write
+from pairlock.stores.contract import Log, Write, put
 
 logger = logging.getLogger("pairlock")
 
@@ -86,5 +86,4 @@ class PinGuesses:
 
 
 def _write(setting: Setting | None, counted: Guesses) -> Write:
-    value = to_builtins(counted)
-    return Add(Setting(id=KEY, value=value)) if setting is None else Swap(setting.evolve(value=value))
+    return put(setting, Setting(id=KEY, value=to_builtins(counted)))

@@ -24,7 +24,7 @@ from pairlock.services.deciding import Deciding
 from pairlock.services.pin_guesses import PinGuesses
 from pairlock.services.runtime import Runtime
 from pairlock.services.windows import Windows
-from pairlock.stores.contract import Add, Conflict, Log, Swap, Write
+from pairlock.stores.contract import Add, Conflict, Log, Swap, Write, put
 
 logger = logging.getLogger("pairlock")
 
@@ -179,10 +179,7 @@ async def turnstile(runtime: Runtime, key: str, now: float) -> Write:
     the last place twice.
     """
     store = await runtime.ready()
-    found = await store.find(Setting, key)
-    if found is None:
-        return Add(Setting(id=key, value=None, purge_at=now + TURNSTILE_KEPT))
-    return Swap(found.evolve(purge_at=now + TURNSTILE_KEPT))
+    return put(await store.find(Setting, key), Setting(id=key, value=None, purge_at=now + TURNSTILE_KEPT))
 
 
 async def lock(runtime: Runtime, find: Callable[[], Awaitable[PairingRequest]], by: str) -> None:

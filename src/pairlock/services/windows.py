@@ -8,7 +8,7 @@ from pairlock._core.records import EventType, Setting
 from pairlock._core.windows import Window, has_ended, is_open
 from pairlock.errors import InvalidRequest, WindowClosed
 from pairlock.services.runtime import Runtime
-from pairlock.stores.contract import Add, Log, Swap
+from pairlock.stores.contract import Log, put
 
 LONGEST = 86400.0
 KEY = "window"
@@ -61,9 +61,7 @@ class Windows:
         async def attempt() -> Window:
             setting, _ = await self._load()
             event = service_event(type, window.since, window.by, expires_at=window.until)
-            value = to_builtins(window)
-            write = Add(Setting(id=KEY, value=value)) if setting is None else Swap(setting.evolve(value=value))
-            await self._runtime.commit(write, Log(event))
+            await self._runtime.commit(put(setting, _kept(window)), Log(event))
             return window
 
         return await self._runtime.settle(attempt)
@@ -76,10 +74,13 @@ class Windows:
             if setting is None or not has_ended(window, now):
                 return
             event = service_event(EventType.WINDOW_CLOSED, now, "time")
-            write = Swap(setting.evolve(value=to_builtins(_closed_by_time(window))))
-            await self._runtime.commit(write, Log(event))
+            await self._runtime.commit(put(setting, _kept(_closed_by_time(window))), Log(event))
 
         await self._runtime.settle(attempt)
+
+
+def _kept(window: Window) -> Setting:
+    return Setting(id=KEY, value=to_builtins(window))
 
 
 def _closed_by_time(window: Window) -> Window:

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
-from pairlock._core.records import AuditEvent, Device, PairingRequest, Record
+from pairlock._core.records import AuditEvent, Device, PairingRequest, Record, Setting
 
 R = TypeVar("R", bound=Record)
 
@@ -40,6 +40,11 @@ class Log(Struct, frozen=True):
 
 
 Write = Add | Swap | Log
+
+
+def put(kept: Setting | None, made: Setting) -> Add | Swap:
+    """The write that adds a setting, or replaces the one that was read by it."""
+    return Add(made) if kept is None else Swap(kept.evolve(value=made.value, purge_at=made.purge_at))
 
 
 class Hits(Struct, frozen=True):
