@@ -327,11 +327,11 @@ async def _call(callback: Callback, prompt: Prompt) -> None:
             await result
 
 
-def _store(store: object) -> Store:
-    opened: Any = open_store(store) if isinstance(store, str) else store
+def _store(store: str | Store) -> Store:
+    opened = open_store(store) if isinstance(store, str) else store
     if not hasattr(opened, "commit"):
         raise ConfigurationError(f"store: give a URL such as sqlite:///pairlock.db, or a Store, not {store!r}")
-    return opened  # type: ignore[no-any-return]  # a Store as far as can be seen
+    return opened
 
 
 def _runtime(

