@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -170,6 +170,10 @@ class FailingStore:
         self._call("list_devices")
         return await self.store.list_devices(before=before, limit=limit)
 
+    async def search_devices(self, prefix: str, *, after: str | None = None, limit: int = 100) -> list[Device]:
+        self._call("search_devices")
+        return await self.store.search_devices(prefix, after=after, limit=limit)
+
     async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
         return await self.store.list_events(before=before, limit=limit)
 
@@ -177,9 +181,17 @@ class FailingStore:
         self._call("hit")
         return await self.store.hit(key, window, now, amount)
 
-    async def purge(self, now: float) -> int:
+    async def touch(self, seen: Mapping[str, float]) -> None:
+        self._call("touch")
+        await self.store.touch(seen)
+
+    async def check(self) -> None:
+        self._call("check")
+        await self.store.check()
+
+    async def purge(self, now: float, limit: int = 1000) -> Counter[str]:
         self._call("purge")
-        return await self.store.purge(now)
+        return await self.store.purge(now, limit)
 
     async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
         self._call("watch")

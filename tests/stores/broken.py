@@ -76,13 +76,13 @@ class OneByOne(MemoryStore):
 
 
 class PurgesNothing(MemoryStore):
-    async def purge(self, now: float) -> int:
-        return 0
+    async def purge(self, now: float, limit: int = 1000) -> Counter[str]:
+        return Counter()
 
 
 class PurgesEarly(MemoryStore):
-    async def purge(self, now: float) -> int:
-        return await super().purge(now + 1)
+    async def purge(self, now: float, limit: int = 1000) -> Counter[str]:
+        return await super().purge(now + 1, limit)
 
 
 class CountsPerHandle(MemoryStore):

@@ -80,6 +80,6 @@ class TestCounters:
         while not purge.done():
             await asyncio.sleep(0)
             lengths.append(len(data.counters._ends))
-        assert await purge == ended
+        assert await purge == {"counters": ended}
         steps = [before - after for before, after in itertools.pairwise(lengths)]
         assert max(steps) <= memory.PURGED_AT_ONCE

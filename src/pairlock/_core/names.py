@@ -29,3 +29,9 @@ def clean_name(name: str, what: str = "name") -> str:
     if not any(unicodedata.category(symbol)[0] in "LNPS" for symbol in cleaned):
         raise InvalidRequest(detail=f"{what} needs at least one visible character")
     return cleaned
+
+
+def fold(text: str) -> str:
+    """Text as it is compared with others: without regard to case, width and composition; controls dropped."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(symbol for symbol in folded if symbol >= " ")

@@ -6,6 +6,7 @@ from typing import Any, Self
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pairlock._core.names import fold
 from pairlock._core.permissions import Permissions
 from pairlock._core.states import State
 
@@ -78,7 +79,8 @@ class Device(Record, frozen=True, kw_only=True):
     `refresh_digest` is of the refresh token that counts (None: it has none), `rotated_from` of the one before,
     replaced at `rotated_at`; `family_digest` is of what all its refresh tokens share. `expires_at` is when nothing
     it holds can count any more; `token_life` (seconds) where it was decided for this device alone; `used_at` is kept
-    only as long as a lost answer may be asked for again.
+    only as long as a lost answer may be asked for again. `seen_at` is kept beside the record, by `touch`: what a
+    commit says of it is not looked at.
     """
 
     name: str
@@ -98,6 +100,12 @@ class Device(Record, frozen=True, kw_only=True):
     rotated_at: float | None = None
     expires_at: float | None = None
     used_at: float | None = None
+    seen_at: float | None = None
+
+    @property
+    def name_key(self) -> str:
+        """What the device is sorted and searched by: its folded name, then its id; unique."""
+        return f"{fold(self.name)}\n{self.id}"  # a line feed sorts before all that a folded name can hold
 
 
 class Setting(Record, frozen=True, kw_only=True):

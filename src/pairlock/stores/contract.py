@@ -4,7 +4,8 @@ Every promise of single use, lock-out and revocation rests on `commit`: all or n
 record is replaced only by the version that follows the one that was read.
 """
 
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
@@ -69,12 +70,18 @@ class Store(Protocol):
 
     What is kept changes by commits alone: a value changed in a caller's hands is not.
 
-    Every method raises TemporarilyUnavailable when the store does not answer or cannot write; nothing of
-    that commit was kept. A cancelled call has either happened whole or not at all.
+    Every method raises TemporarilyUnavailable when the store does not answer or cannot write. Such a call, and
+    one that was cancelled, has happened whole or not at all; which of them, only reading tells.
     """
 
     async def open(self) -> None:
         """Connect, create or migrate. Raises StoreError when that cannot work."""
+
+    async def check(self) -> None:
+        """Ask whether the store answers, and keeps its data as this version of pairlock knows it.
+
+        Raises TemporarilyUnavailable when it does not answer, StoreError when the data is of another version.
+        """
 
     async def aclose(self) -> None:
         """Let go of everything; a second call does nothing, any other raises TemporarilyUnavailable."""
@@ -96,6 +103,9 @@ class Store(Protocol):
     async def list_devices(self, *, before: str | None = None, limit: int = 100) -> list[Device]:
         """Devices that are paired, newest first, with ids below `before`."""
 
+    async def search_devices(self, prefix: str, *, after: str | None = None, limit: int = 100) -> list[Device]:
+        """Devices that are paired and whose `name_key` begins with this, in the order of these keys, beyond `after`."""
+
     async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
         """Audit events, newest first, with a `seq` below `before`."""
 
@@ -106,6 +116,12 @@ class Store(Protocol):
         below 0; it leaves the window as it is, and where none runs it does nothing.
         """
 
+    async def touch(self, seen: Mapping[str, float]) -> None:
+        """Note when devices were seen, by id: of several times the latest counts. Ids of none are passed over.
+
+        It shows in their `seen_at`, makes no new version of them, and is told to no watcher.
+        """
+
     def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
         """Batches of what any process commits, each event once, none left out.
 
@@ -114,8 +130,9 @@ class Store(Protocol):
         data was put back to an older state.
         """
 
-    async def purge(self, now: float) -> int:
-        """Drop what has reached its `purge_at`, and counters whose window has passed; how many.
+    async def purge(self, now: float, limit: int = 1000) -> Counter[str]:
+        """Drop at most so many of what has reached its `purge_at`, and of counters whose window has passed.
 
-        A cancelled purge may have dropped a part of it.
+        How many of each: requests, devices, settings, events, counters. Whoever wants all of it gone calls again
+        until nothing is dropped.
         """

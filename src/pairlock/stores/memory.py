@@ -4,15 +4,16 @@ import asyncio
 import contextlib
 import heapq
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from itertools import islice
 from operator import attrgetter
 from typing import cast
 
 import msgspec
 from msgspec.structs import replace
 
-from pairlock._core.records import AuditEvent, Device, PairingRequest, Record
+from pairlock._core.records import AuditEvent, Device, PairingRequest, Record, Setting
 from pairlock._core.states import LIVE
 from pairlock.errors import StoreError, TemporarilyUnavailable
 from pairlock.stores.contract import Add, Batch, Conflict, Hits, Log, R, Swap, Write
@@ -21,6 +22,7 @@ HEARTBEAT = 0.5  # half of what is promised, so that a slow machine keeps the pr
 MAX_COUNTERS = 2**17
 SHELVES = 2**8
 PURGED_AT_ONCE = 64  # counters, before others may run
+KINDS: dict[type[Record], str] = {PairingRequest: "requests", Device: "devices", Setting: "settings"}
 
 _id = attrgetter("id")
 _seq = attrgetter("seq")
@@ -80,6 +82,7 @@ class MemoryData:
     def __init__(self) -> None:
         self.records: dict[type[Record], dict[str, Record]] = defaultdict(dict)
         self.codes: dict[bytes, str] = {}
+        self.seen: dict[str, float] = {}
         self.events: list[AuditEvent] = []
         self.last_seq = 0
         self.counters = Counters()
@@ -130,14 +133,17 @@ class MemoryData:
         self.last_seq += 1
         self.events.append(replace(event, seq=self.last_seq))
 
-    def purge(self, now: float) -> int:
-        """Drop the records and events that are due."""
-        due = [record for kept in self.records.values() for record in kept.values() if _is_due(record, now)]
+    def purge(self, now: float, limit: int) -> Counter[str]:
+        """Drop records and events that are due."""
+        kept = (record for records in self.records.values() for record in records.values())
+        due = list(islice((record for record in kept if _is_due(record, now)), limit))
         for record in due:
             self.exchange(record, None)
-        events = len(self.events)
-        self.events = [event for event in self.events if not _is_due(event, now)]
-        return len(due) + events - len(self.events)
+            if isinstance(record, Device):
+                self.seen.pop(record.id, None)
+        past = set(islice((event.seq for event in self.events if _is_due(event, now)), limit - len(due)))
+        self.events = [event for event in self.events if event.seq not in past]
+        return Counter(KINDS[type(record)] for record in due) + Counter(events=len(past))
 
     def wake(self) -> None:
         """Tell every watcher that there may be something new."""
@@ -163,6 +169,10 @@ class MemoryStore:
         """Begin."""
         self._is_open = True
 
+    async def check(self) -> None:
+        """It answers while it is open. Raises TemporarilyUnavailable."""
+        assert self._data is not None  # noqa: S101  # asked for what it raises
+
     async def aclose(self) -> None:
         """End; the data stays with the other handles. A second call does nothing."""
         self._is_open = False
@@ -176,7 +186,7 @@ class MemoryStore:
     async def find(self, kind: type[R], id: str) -> R | None:
         """The record of this kind with this id."""
         found = cast("R | None", self._data.records[kind].get(id))
-        return None if found is None else _copy(found)
+        return None if found is None else self._copy(found)
 
     async def find_code(self, digest: bytes) -> PairingRequest | None:
         """The pairing request with this code digest."""
@@ -190,11 +200,16 @@ class MemoryStore:
         live = (
             request for request in self._all(PairingRequest) if request.state in LIVE and request.expires_at > live_at
         )
-        return _newest(live, before, limit)
+        return self._newest(live, before, limit)
 
     async def list_devices(self, *, before: str | None = None, limit: int = 100) -> list[Device]:
         """Devices that are paired, newest first, with ids below `before`."""
-        return _newest((device for device in self._all(Device) if device.revoked_at is None), before, limit)
+        return self._newest(self._paired(), before, limit)
+
+    async def search_devices(self, prefix: str, *, after: str | None = None, limit: int = 100) -> list[Device]:
+        """Devices that are paired and whose `name_key` begins with this, in the order of these keys, beyond `after`."""
+        found = {device.name_key: device for device in self._paired() if device.name_key.startswith(prefix)}
+        return [self._copy(found[key]) for key in sorted(key for key in found if key > (after or ""))[:limit]]
 
     async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
         """Audit events, newest first, with a `seq` below `before`."""
@@ -206,15 +221,22 @@ class MemoryStore:
         """Count so many hits; the count starts anew once `window` seconds have passed since its first."""
         return self._data.counters.hit(key, window, now, amount)
 
-    async def purge(self, now: float) -> int:
-        """Drop what has reached its `purge_at`, and counters whose window has passed; how many."""
+    async def touch(self, seen: Mapping[str, float]) -> None:
+        """Note when devices were seen, by id: of several times the latest counts. Ids of none are passed over."""
         data = self._data
-        dropped = data.purge(now)
-        for turn, ended in enumerate(data.counters.purge(now)):
-            dropped += ended
+        for device_id, at in seen.items():
+            if device_id in data.records[Device]:
+                data.seen[device_id] = max(at, data.seen.get(device_id, at))
+
+    async def purge(self, now: float, limit: int = 1000) -> Counter[str]:
+        """Drop at most so many of what is due; how many of each kind."""
+        data = self._data
+        dropped = data.purge(now, limit)
+        for turn, ended in enumerate(islice(data.counters.purge(now), limit - dropped.total())):
+            dropped["counters"] += ended
             if turn % PURGED_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        return dropped
+        return +dropped
 
     async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
         """Batches of what any handle commits, at once; an empty one at least every second."""
@@ -236,9 +258,16 @@ class MemoryStore:
     def _all(self, kind: type[R]) -> Iterable[R]:
         return cast("Iterable[R]", self._data.records[kind].values())
 
+    def _paired(self) -> Iterator[Device]:
+        return (device for device in self._all(Device) if device.revoked_at is None)
 
-def _newest(records: Iterable[R], before: str | None, limit: int) -> list[R]:
-    return heapq.nlargest(limit, (record for record in records if before is None or record.id < before), key=_id)
+    def _newest(self, records: Iterable[R], before: str | None, limit: int) -> list[R]:
+        listed = (record for record in records if before is None or record.id < before)
+        return [self._copy(record) for record in heapq.nlargest(limit, listed, key=_id)]
+
+    def _copy(self, record: R) -> R:
+        copied = _copy(record)
+        return replace(copied, seen_at=self._data.seen.get(record.id)) if isinstance(copied, Device) else copied
 
 
 def _is_due(kept: Record | AuditEvent, now: float) -> bool:

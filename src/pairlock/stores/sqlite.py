@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -18,7 +19,7 @@ from msgspec.structs import replace
 from pairlock._core.records import AuditEvent, Device, PairingRequest
 from pairlock.errors import StoreError, TemporarilyUnavailable
 from pairlock.stores.contract import Batch, Conflict, Hits, Log, R, Swap, Write
-from pairlock.stores.sqlite_schema import IS_LIVE, TABLES, connect, encode, prepare, transaction
+from pairlock.stores.sqlite_schema import IS_LIVE, TABLES, check_schema, connect, encode, prepare, transaction
 
 BUSY_TIMEOUT = 5.0  # seconds that a write waits for another process's, on the worker thread
 POLL_INTERVAL = 0.1
@@ -35,8 +36,14 @@ LIST_REQUESTS = (
     f" WHERE {IS_LIVE} AND expires_at > ? AND id < ? ORDER BY id DESC LIMIT ?"
 )
 LIST_PAIRED = (
-    "SELECT data FROM devices INDEXED BY devices_paired WHERE revoked_at IS NULL AND id < ? ORDER BY id DESC LIMIT ?"
+    f"SELECT {TABLES[Device].read_columns} FROM devices INDEXED BY devices_paired"  # noqa: S608  # as above
+    " WHERE revoked_at IS NULL AND id < ? ORDER BY id DESC LIMIT ?"
 )
+SEARCH_PAIRED = (
+    f"SELECT {TABLES[Device].read_columns} FROM devices INDEXED BY devices_named"  # noqa: S608  # as above
+    " WHERE revoked_at IS NULL AND name_key >= ? AND name_key > ? AND name_key < ? ORDER BY name_key LIMIT ?"
+)
+TOUCH = "UPDATE devices SET seen_at = max(ifnull(seen_at, ?), ?) WHERE id = ?"
 LIST_EVENTS = "SELECT seq, data FROM events WHERE seq < ? ORDER BY seq DESC LIMIT ?"
 EVENTS_AFTER = "SELECT seq, data FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
 LAST_EVENT = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'"  # also of those purged
@@ -52,14 +59,18 @@ TAKE_BACK = (
     "UPDATE counters SET count = max(count + :amount, 0) WHERE key = :key AND resets_at > :now"
     " RETURNING count, resets_at"
 )
-PURGES = (
-    *(table.purge for table in TABLES.values()),
-    "DELETE FROM events WHERE purge_at <= ?",
-    "DELETE FROM counters WHERE resets_at <= ?",
-)
+PURGES = {
+    name: f"DELETE FROM {name} WHERE {key} IN (SELECT {key} FROM {name} INDEXED BY {name}_due"  # noqa: S608  # as above
+    f" WHERE {due} <= ? LIMIT ?)"
+    for name, key, due in (
+        *((table.name, "rowid", "purge_at") for table in TABLES.values()),
+        ("events", "seq", "purge_at"),
+        ("counters", "key", "resets_at"),
+    )
+}
 
-_decode_request = TABLES[PairingRequest].decode
-_decode_device = TABLES[Device].decode
+_read_request = TABLES[PairingRequest].read
+_read_device = TABLES[Device].read
 _decode_event = msgspec.json.Decoder(AuditEvent).decode
 
 P = ParamSpec("P")
@@ -115,6 +126,10 @@ class SQLiteStore:
             raise
         return connection
 
+    async def check(self) -> None:
+        """Ask whether the file answers and has this version's schema. Raises TemporarilyUnavailable, StoreError."""
+        await self._perform(check_schema, self.path)
+
     async def aclose(self) -> None:
         """Finish what has been asked for, then close; a second call does nothing."""
         connection, self._connection = self._connection, None
@@ -132,23 +147,27 @@ class SQLiteStore:
     async def find(self, kind: type[R], id: str) -> R | None:
         """The record of this kind with this id."""
         table = TABLES[kind]
-        found = await self._fetch(table.select, (id,), table.decode)
+        found = await self._fetch(table.select, (id,), table.read)
         return found[0] if found else None
 
     async def find_code(self, digest: bytes) -> PairingRequest | None:
         """The pairing request with this code digest."""
-        found = await self._fetch(FIND_CODE, (digest,), _decode_request)
+        found = await self._fetch(FIND_CODE, (digest,), _read_request)
         return found[0] if found else None
 
     async def list_requests(
         self, *, live_at: float, before: str | None = None, limit: int = 100
     ) -> list[PairingRequest]:
         """Requests pending or approved at that time, newest first, with ids below `before`."""
-        return await self._fetch(LIST_REQUESTS, (live_at, _below(before), limit), _decode_request)
+        return await self._fetch(LIST_REQUESTS, (live_at, _below(before), limit), _read_request)
 
     async def list_devices(self, *, before: str | None = None, limit: int = 100) -> list[Device]:
         """Devices that are paired, newest first, with ids below `before`."""
-        return await self._fetch(LIST_PAIRED, (_below(before), limit), _decode_device)
+        return await self._fetch(LIST_PAIRED, (_below(before), limit), _read_device)
+
+    async def search_devices(self, prefix: str, *, after: str | None = None, limit: int = 100) -> list[Device]:
+        """Devices that are paired and whose `name_key` begins with this, in the order of these keys, beyond `after`."""
+        return await self._fetch(SEARCH_PAIRED, (prefix, after or "", prefix + LAST_ID, limit), _read_device)
 
     async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
         """Audit events, newest first, with a `seq` below `before`."""
@@ -161,9 +180,13 @@ class SQLiteStore:
         found = await self._fetch(statement, values, Hits)
         return found[0] if found else Hits(0, now)
 
-    async def purge(self, now: float) -> int:
-        """Drop what has reached its `purge_at`, and counters whose window has passed; how many."""
-        return await self._perform(_purge_all, now)
+    async def touch(self, seen: Mapping[str, float]) -> None:
+        """Note when devices were seen, by id: of several times the latest counts. Ids of none are passed over."""
+        await self._perform(_touch_all, [(at, at, device_id) for device_id, at in seen.items()])
+
+    async def purge(self, now: float, limit: int = 1000) -> Counter[str]:
+        """Drop at most so many of what is due; how many of each kind."""
+        return await self._perform(_purge_some, now, limit)
 
     async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
         """Batches of what any process commits, seen within 0.1 s; an empty one at least every second."""
@@ -259,9 +282,17 @@ def _write(connection: sqlite3.Connection, write: Write) -> None:
         raise Conflict
 
 
-def _purge_all(connection: sqlite3.Connection, now: float) -> int:
+def _touch_all(connection: sqlite3.Connection, seen: list[tuple[float, float, str]]) -> None:
     with transaction(connection):
-        return sum(connection.execute(purge, (now,)).rowcount for purge in PURGES)
+        connection.executemany(TOUCH, seen)
+
+
+def _purge_some(connection: sqlite3.Connection, now: float, limit: int) -> Counter[str]:
+    dropped: Counter[str] = Counter()
+    with transaction(connection):
+        for name, purge in PURGES.items():
+            dropped[name] = connection.execute(purge, (now, limit - dropped.total())).rowcount
+    return +dropped
 
 
 @contextlib.contextmanager

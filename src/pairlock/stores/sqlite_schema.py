@@ -8,11 +8,12 @@ import contextlib
 import os.path
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from pairlock._core.records import Device, PairingRequest, Record, Setting
 from pairlock.errors import StoreError
@@ -50,31 +51,47 @@ MIGRATIONS = (
     CREATE TABLE counters (key TEXT NOT NULL PRIMARY KEY, count INTEGER, resets_at REAL) WITHOUT ROWID;
     CREATE INDEX counters_due ON counters (resets_at);
     """,
+    """
+    ALTER TABLE devices ADD COLUMN name_key TEXT;
+    ALTER TABLE devices ADD COLUMN seen_at REAL;
+    UPDATE devices SET name_key = name_key_of(data);
+    CREATE INDEX devices_named ON devices (name_key) WHERE revoked_at IS NULL;
+    """,
 )
 
 
 class Table:
-    """The SQL of one kind of record: what it is looked up by has columns, all of it is in `data` as JSON."""
+    """The SQL of one kind of record: what it is looked up by has columns, all of it is in `data` as JSON.
 
-    def __init__(self, kind: type[Record], name: str, *looked_up_by: str) -> None:
+    `beside` are the columns of what no commit changes.
+    """
+
+    def __init__(self, kind: type[Record], name: str, *looked_up_by: str, beside: Sequence[str] = ()) -> None:
+        self.name = name
         self.columns = ("id", "version", "purge_at", *looked_up_by)
         names, marks = ", ".join(self.columns), ", ".join("?" for _ in self.columns)
         changes = ", ".join(f"{column} = ?" for column in self.columns)
         # S608: the names are those of TABLES; every value is bound.
         self.insert = f"INSERT INTO {name} ({names}, data) VALUES ({marks}, ?)"  # noqa: S608
         self.update = f"UPDATE {name} SET {changes}, data = ? WHERE id = ? AND version = ?"  # noqa: S608
-        self.select = f"SELECT data FROM {name} WHERE id = ?"  # noqa: S608
-        self.purge = f"DELETE FROM {name} WHERE purge_at <= ?"  # noqa: S608
-        self.decode: Callable[[str], Any] = msgspec.json.Decoder(kind).decode
+        self.read_columns = ", ".join(("data", *beside))
+        self.select = f"SELECT {self.read_columns} FROM {name} WHERE id = ?"  # noqa: S608
+        self._beside = tuple(beside)
+        self._decode: Callable[[str], Any] = msgspec.json.Decoder(kind).decode
 
     def row(self, record: Record) -> tuple[Any, ...]:
         """The values of a record's columns, in the order of `insert` and `update`."""
         return (*(getattr(record, column) for column in self.columns), encode(record))
 
+    def read(self, data: str, *beside: Any) -> Any:
+        """The record of a row, from its `read_columns`."""
+        record = self._decode(data)
+        return replace(record, **dict(zip(self._beside, beside, strict=True))) if beside else record
+
 
 TABLES: dict[type[Record], Table] = {
     PairingRequest: Table(PairingRequest, "requests", "state", "expires_at", "code_digest"),
-    Device: Table(Device, "devices", "revoked_at"),
+    Device: Table(Device, "devices", "revoked_at", "name_key", beside=["seen_at"]),
     Setting: Table(Setting, "settings"),
 }
 
@@ -107,7 +124,13 @@ def connect(path: str, busy_timeout: float) -> sqlite3.Connection:
     # Only ever made, never opened here: closing a file drops all locks that the process holds on it.
     with contextlib.suppress(FileExistsError):
         Path(file).touch(mode=0o600, exist_ok=False)
-    return sqlite3.connect(file, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(file, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    connection.create_function("name_key_of", 1, _name_key_of, deterministic=True)
+    return connection
+
+
+def _name_key_of(data: str) -> str:
+    return msgspec.json.decode(data, type=Device).name_key
 
 
 def prepare(connection: sqlite3.Connection, path: str, patience: float) -> None:
@@ -115,6 +138,12 @@ def prepare(connection: sqlite3.Connection, path: str, patience: float) -> None:
     deadline = time.monotonic() + patience
     while not _is_prepared(connection, path, deadline):
         time.sleep(RETRY_PAUSE)
+
+
+def check_schema(connection: sqlite3.Connection, path: str) -> None:
+    """Raises StoreError when the file has been migrated by a newer version, or is not ours any more."""
+    if _schema_version(connection, path) != len(MIGRATIONS):
+        raise StoreError(f"{path} is no pairlock database of this version any more: start this process again")
 
 
 def _is_prepared(connection: sqlite3.Connection, path: str, deadline: float) -> bool:

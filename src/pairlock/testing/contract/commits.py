@@ -68,6 +68,7 @@ FULL_DEVICE = Device(
     rotated_at=1500.5,
     expires_at=9000.5,
     used_at=1001.25,
+    seen_at=1600.5,
 )
 FULL_SETTING = Setting(
     id="setting-1", version=2, purge_at=9.5, value={"list": [1, 2.5, None, True, "ü"], "empty": {}, "big": 2**53}
@@ -217,6 +218,8 @@ class Commits(Handles):
         for record in (FULL_REQUEST, FULL_DEVICE, FULL_SETTING):
             _assert_full(record)
             await store.commit(Add(record))
+            if isinstance(record, Device):
+                await store.touch({record.id: record.seen_at or 0})
             assert await other.find(type(record), record.id) == record
         _assert_full(FULL_EVENT)
         await store.commit(Log(FULL_EVENT))
@@ -232,6 +235,11 @@ class Commits(Handles):
         assert found.value == {"names": ["first"]}
         found.value["names"].clear()
         assert await store.find(Setting, setting.id) == replace(setting, value={"names": ["first"]})
+
+    async def test_an_open_handle_answers(self, store: Store) -> None:
+        await store.check()
+        await store.commit(Add(a_device()), Log(an_event()))
+        await store.check()
 
     async def test_a_new_handle_finds_everything(self, store: Store, new_store: NewStore) -> None:
         request, device = a_request(code_digest=b"code"), a_device()
@@ -263,7 +271,10 @@ class Commits(Handles):
                 closed.find_code(b"any"),
                 closed.list_requests(live_at=0),
                 closed.list_devices(),
+                closed.search_devices(""),
                 closed.list_events(),
+                closed.touch({"any": 1}),
+                closed.check(),
                 closed.hit("key", 1, 1),
                 closed.purge(1),
                 anext(closed.watch()),

@@ -74,6 +74,40 @@ class Lists(Handles):
         pages = await paged(lambda before: store.list_devices(before=before, limit=3), "id")
         assert pages == [ids[:3], ids[3:6], ids[6:]]
 
+    async def test_devices_are_searched_by_the_beginning_of_their_folded_name(self, store: Store, other: Store) -> None:
+        names = ("Phone", "phone of Ömer", "PHONE-2", "Ｐhonograph", "Tablet", "My phone", "Phone", "%hone", "phon_")
+        devices = [a_device(name=name) for name in names]
+        await store.commit(*(Add(device) for device in devices))
+        by_key = sorted(devices, key=lambda device: device.name_key)
+        for prefix in ("phone", "phon", "phone of ö", "p", "", "x", "phone-", "%", "phon_", "my phone", "phone\n"):
+            found = [device for device in by_key if device.name_key.startswith(prefix)]
+            assert await other.search_devices(prefix) == found, prefix
+
+    async def test_a_search_finds_paired_devices_under_the_names_they_have(self, store: Store, other: Store) -> None:
+        renamed, gone, kept = (a_device(name="Phone") for _ in range(3))
+        await store.commit(*(Add(device) for device in (renamed, gone, kept)))
+        named = renamed.evolve(name="Übertablet")
+        await store.commit(Swap(named), Swap(gone.evolve(revoked_at=NOW)))
+        assert await other.search_devices("phone") == [kept]
+        assert await other.search_devices("übert") == [named]
+        await store.commit(Swap(named.evolve(revoked_at=NOW)))
+        assert await other.search_devices("übert") == []
+        assert await other.search_devices("") == [kept]
+
+    async def test_pages_of_a_search_leave_nothing_out(self, store: Store) -> None:
+        devices = [a_device(name=f"Phone {number // 3}") for number in range(11)]
+        await store.commit(*(Add(device) for device in devices), Add(a_device(name="Tablet")))
+        keys = sorted(device.name_key for device in devices)
+        pages = await paged(lambda after: store.search_devices("phone", after=after, limit=4), "name_key")
+        assert pages == [keys[:4], keys[4:8], keys[8:]]
+
+    async def test_a_page_of_a_search_begins_beyond_a_key_that_is_gone_too(self, store: Store) -> None:
+        await store.commit(*(Add(a_device(id=name, name=name)) for name in "bdf"))
+        assert [each.id for each in await store.search_devices("", after="c\nc", limit=1)] == ["d"]
+        assert [each.id for each in await store.search_devices("", after="d\nd")] == ["f"]
+        assert await store.search_devices("b", after="d\nd") == []
+        assert [each.id for each in await store.search_devices("f", after="a")] == ["f"]
+
     async def test_a_page_holds_a_hundred_unless_told(self, store: Store) -> None:
         await store.commit(
             *(Add(a_device()) for _ in range(101)),
@@ -81,7 +115,7 @@ class Lists(Handles):
             *(Log(an_event()) for _ in range(101)),
         )
         assert len(await store.list_devices()) == len(await store.list_requests(live_at=NOW)) == 100
-        assert len(await store.list_events()) == 100
+        assert len(await store.search_devices("")) == len(await store.list_events()) == 100
 
     async def test_a_page_begins_below_an_id_that_is_gone_too(self, store: Store) -> None:
         await store.commit(*(Add(a_device(id=name)) for name in "aceg"))

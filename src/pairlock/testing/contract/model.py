@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import hypothesis.strategies as st
@@ -34,7 +35,7 @@ amounts = st.sampled_from([1, 1, 3, 0, -1, -2])
 requests = st.builds(
     a_request, id=ids, state=st.sampled_from(State), expires_at=times, code_digest=codes, purge_at=later
 )
-devices = st.builds(a_device, id=ids, revoked_at=st.none() | times, purge_at=later)
+devices = st.builds(a_device, id=ids, name=st.sampled_from("aBc"), revoked_at=st.none() | times, purge_at=later)
 all_settings = st.builds(a_setting, id=ids, value=st.integers(0, 9) | st.text(max_size=3), purge_at=later)
 events = st.builds(an_event, name=st.sampled_from("uvw"), purge_at=later)
 records = st.one_of(requests, devices, all_settings)
@@ -49,6 +50,9 @@ plans = st.tuples(
     st.lists(events, max_size=2),
 )
 Plan = tuple[int, list[tuple[str, Record]], list[AuditEvent]]
+
+
+_name_key = attrgetter("name_key")
 
 
 class Kept:
@@ -81,13 +85,28 @@ class Kept:
                 kept = self.records[key].version if key in self.records else None
                 if kept != (write.record.version - 1 if isinstance(write, Swap) else None):
                     return False
-                records[key] = write.record
+                records[key] = self.beside(write.record)
         digests = [record.code_digest for record in records.values() if isinstance(record, PairingRequest)]
         if any(digest is not None and digests.count(digest) > 1 for digest in digests):
             return False
         self.records = records
         self.events += [write.event for write in writes if isinstance(write, Log)]
         return True
+
+    def beside(self, record: Record) -> Record:
+        """The record, with what no commit changes."""
+        kept = self.records.get((type(record), record.id))
+        return (
+            replace(record, seen_at=kept.seen_at if isinstance(kept, Device) else None)
+            if isinstance(record, Device)
+            else record
+        )
+
+    def touch(self, id: str, at: float) -> None:
+        """Note that a device was seen."""
+        kept = self.records.get((Device, id))
+        if isinstance(kept, Device):
+            self.records[Device, id] = replace(kept, seen_at=max(at, kept.seen_at or at))
 
     def hit(self, key: str, window: float, now: float, amount: int) -> Hits:
         """Count, look or take back."""
@@ -146,6 +165,10 @@ class StoreMachine(RuleBasedStateMachine):
         devices = [device for device in self.kept.all(Device) if device.id < last]
         paired = [device for device in devices if device.revoked_at is None]
         assert self.run(store.list_devices(before=before, limit=limit)) == paired[:limit]
+        named = sorted((device for device in self.kept.all(Device) if device.revoked_at is None), key=_name_key)
+        after = None if before is None else f"{before}\n{before}"
+        found = [device for device in named if after is None or device.name_key > after]
+        assert self.run(store.search_devices("", after=after, limit=limit)) == found[:limit]
 
     @invariant()
     def the_first_pages_agree(self) -> None:
@@ -161,9 +184,14 @@ class StoreMachine(RuleBasedStateMachine):
     def hit(self, handle: int, key: str, window: float, now: float, amount: int) -> None:
         assert self.run(self.stores[handle].hit(key, window, now, amount)) == self.kept.hit(key, window, now, amount)
 
+    @rule(handle=handles, id=ids, at=times)
+    def touch(self, handle: int, id: str, at: float) -> None:
+        self.run(self.stores[handle].touch({id: at}))
+        self.kept.touch(id, at)
+
     @rule(handle=handles, now=times)
     def purge(self, handle: int, now: float) -> None:
-        assert self.run(self.stores[handle].purge(now)) == self.kept.purge(now)
+        assert self.run(self.stores[handle].purge(now)).total() == self.kept.purge(now)
 
     @rule(handle=handles)
     def reopen(self, handle: int) -> None:
