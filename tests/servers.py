@@ -156,7 +156,7 @@ class Postgres(Server):
         return [str(POSTGRES_BIN_PATH / "postgres"), "-D", str(self.folder / "data"), *arguments]
 
     def answers(self) -> bool:
-        command = [POSTGRES_BIN_PATH / "pg_isready", "--quiet", "-h", "127.0.0.1", "-p", str(self.port)]
+        command = [str(POSTGRES_BIN_PATH / "pg_isready"), "--quiet", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(command, check=False).returncode == 0
 
     def stop(self) -> None:
