@@ -11,6 +11,7 @@ from pairlock.asgi.calls import operator_token
 from pairlock.errors import ConfigurationError, PairlockError, StoreError, WireError
 from pairlock.facade import Pairlock, Prompt
 from pairlock.services.deciding import Approve, Asked, Deny
+from pairlock.services.health import Health
 from pairlock.settings import Limits
 from pairlock.stores import open_store
 
@@ -21,6 +22,7 @@ __all__ = [
     "ConfigurationError",
     "Deny",
     "Grant",
+    "Health",
     "Limits",
     "Operator",
     "Pairlock",

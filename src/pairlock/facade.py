@@ -42,6 +42,7 @@ from pairlock.services.codes import Codes, QRCode
 from pairlock.services.deciding import Asked, Deciding, DecisionHandler
 from pairlock.services.device_codes import DeviceCodes
 from pairlock.services.devices import Devices
+from pairlock.services.health import Checking, Health
 from pairlock.services.pairing import Pairing
 from pairlock.services.pin_guesses import PinGuesses
 from pairlock.services.requesting import Requesting
@@ -175,6 +176,7 @@ class Pairlock:
         self.device_codes = DeviceCodes(runtime, requesting, self.deciding, self.tokens)
         self.codes = Codes(runtime, requesting, self.tokens)
         self.audit = Audit(runtime)
+        self._checking = Checking(runtime)
         self._callers = Callers(self.settings)
         self.app: Starlette = self._sub_app(operator)
         self._well_known: WellKnown | None = None
@@ -186,7 +188,7 @@ class Pairlock:
             OAuthSide(runtime, Authenticating(runtime), self.device_codes, self.tokens, callers),
             CodeSide(runtime, self.codes, self.tokens, callers, operator),
             OperatorSide(runtime, self.deciding, self.devices, callers, operator),
-            ServiceSide(runtime, self.window, self.pin_guesses, self.audit, operator),
+            ServiceSide(runtime, self.window, self.pin_guesses, self.audit, self._checking, operator),
             self.lifespan,
         )
 
@@ -202,6 +204,10 @@ class Pairlock:
     async def aclose(self) -> None:
         """Close the store; a second call does nothing."""
         await self._runtime.aclose()
+
+    async def health(self) -> Health:
+        """Whether this process can do its work: `.ok`, and if not, what is missing; as it was at most a second ago."""
+        return await self._checking.check()
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:

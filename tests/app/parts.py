@@ -52,6 +52,7 @@ OTHERS_CALLS = {
     ("POST", "/requests/{id}/pin"),
     ("POST", "/requests/{id}/token"),
     ("GET", "/whoami"),
+    ("GET", "/health"),
     ("DELETE", "/whoami"),
     ("POST", "/redeem"),
     ("POST", "/device_authorization"),

@@ -67,6 +67,7 @@ WORKING: dict[tuple[str, str], Call] = {
     ("GET", "/hold"): Call(),
     ("DELETE", "/hold"): Call(),
     ("GET", "/audit"): Call(),
+    ("GET", "/health"): Call(),
 }
 ALL_CALLS = sorted((method, path) for method, path in calls_of(APP) if method != "OPTIONS")
 

@@ -66,6 +66,7 @@ WHO: dict[tuple[str, str], dict[str, str]] = {
     ("GET", "/hold"): OPERATOR,
     ("DELETE", "/hold"): OPERATOR,
     ("GET", "/audit"): OPERATOR,
+    ("GET", "/health"): ANYBODY,
 }
 
 

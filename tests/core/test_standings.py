@@ -28,7 +28,7 @@ def an_event(type: EventType, **fields: Any) -> AuditEvent:
 
 
 def some_standings() -> Standings:
-    return Standings(on_revoked=Standing.cut)
+    return Standings(on_less=Standing.cut)
 
 
 def a_device(**fields: Any) -> Device:
@@ -44,9 +44,17 @@ def test_a_device_has_one_standing() -> None:
     assert (standing.revoked, standing.permissions, standing.least_epoch) == (False, None, 0)
 
 
+class Allowed:
+    """Something that is let in as long as this is True."""
+
+    def __init__(self, counts: bool = False) -> None:
+        self.counts = counts
+
+
 def test_cutting_stops_all_that_is_open_and_says_why() -> None:
     standing, open_ones = Standing(), [Serving(), Serving()]
-    standing.served.update((*open_ones, None))  # one of them cannot be stopped
+    standing.served |= dict.fromkeys((*open_ones, None), Allowed())  # one of them cannot be stopped
+    standing.revoke()
     standing.cut()
     assert [serving.stopped for serving in open_ones] == 2 * [["pairlock: the device was revoked"]]
 
@@ -57,20 +65,31 @@ def test_what_is_open_may_leave_while_it_is_cut() -> None:
     class Leaving(Serving):
         def cancel(self, msg: str) -> None:
             super().cancel(msg)
-            standing.served.discard(self)
+            del standing.served[self]
 
     open_ones = [Leaving(), Leaving()]
-    standing.served.update(open_ones)
+    standing.served |= dict.fromkeys(open_ones, Allowed())
     standing.cut()
     assert [len(serving.stopped) for serving in open_ones] == [1, 1]
     assert not standing.served
 
 
-def test_narrowing_cuts_nothing() -> None:
-    standing, serving = Standing(), Serving()
-    standing.served.add(serving)
-    standing.narrow(1, LESS)
-    assert serving.stopped == []
+def test_a_narrowing_stops_what_would_not_be_let_in_now_and_nothing_else() -> None:
+    standings, kept, ended = some_standings(), Serving(), Serving()
+    standing = standings.of("1")
+    standing.served |= {kept: Allowed(True), ended: Allowed(False)}
+    standings.apply(an_event(EventType.NARROWED, epoch=1, permissions=LESS))
+    assert (kept.stopped, ended.stopped) == ([], ["pairlock: the device was narrowed"])
+
+
+def test_whoever_was_seen_or_is_served_is_told_of_once() -> None:
+    standings = some_standings()
+    held = [standings.of(name) for name in "abc"]
+    held[0].seen = True
+    held[1].served[Serving()] = Allowed(True)
+    assert sorted(standings.take_seen()) == ["a", "b"]
+    held[2].seen = True
+    assert sorted(standings.take_seen()) == ["b", "c"]
 
 
 def test_every_change_voids_what_was_decided_before() -> None:

@@ -319,7 +319,7 @@ async def test_an_apps_own_error_passes_and_nothing_stays_served(pairlock: Pairl
     for _ in range(2):
         with pytest.raises(LookupError):
             await ask(guard, scope_of("GET", "/a", phone.raw))
-    assert pairlock._runtime.standings.of(phone.id).served == set()
+    assert pairlock._runtime.standings.of(phone.id).served == {}
 
 
 async def test_a_cancellation_by_the_server_passes(pairlock: Pairlock) -> None:
@@ -336,7 +336,7 @@ async def test_a_cancellation_by_the_server_passes(pairlock: Pairlock) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert task.cancelled()
-    assert pairlock._runtime.standings.of(phone.id).served == set()
+    assert pairlock._runtime.standings.of(phone.id).served == {}
 
 
 async def test_a_refusal_is_json_that_nobody_keeps(pairlock: Pairlock, app: Recorder) -> None:

@@ -250,7 +250,7 @@ async def test_the_places_remembered_for_a_token_are_bounded_and_the_oldest_leav
     verdicts = guard.known[phone.raw[1]].verdicts
     assert len(verdicts) == MAX_VERDICTS
     assert [place[1] for place in verdicts][-1] == f"/sensors/{3 * MAX_VERDICTS - 1}"
-    assert standing(pairlock, phone).served == set()
+    assert standing(pairlock, phone).served == {}
 
 
 async def test_refused_tokens_leave_nothing_behind(guard: Guard, pairlock: Pairlock) -> None:

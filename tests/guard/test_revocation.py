@@ -247,7 +247,7 @@ async def test_whatever_is_open_for_a_revoked_device_ends_at_once_and_for_no_oth
     else:
         assert rest.startswith(b"HTTP/1.1 401 ")
         assert b'error="invalid_token"' in rest
-    assert standing(pairlock, phone).served == set()
+    assert standing(pairlock, phone).served == {}
     assert len(standing(pairlock, other).served) == 1
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(others.rest(), 0.05)
@@ -361,7 +361,7 @@ async def test_nothing_but_a_revocation_disconnects(pairlock: Pairlock, port: in
         await line.reader.readuntil(b"tick")
         renamed = await pairlock.devices.rename(phone.id, "Another name")
         pairlock.tokens.access(renamed)
-        narrowed = await pairlock.devices.narrow(phone.id, Permissions(read=("/ticking",)))
+        narrowed = await pairlock.devices.narrow(phone.id, Permissions(read=("/ticking", "/echo")))
         pairlock.tokens.access(narrowed)
         await asyncio.sleep(0.12)  # more than the grace that a revocation leaves
         await socket.send("still there")
@@ -444,7 +444,7 @@ async def test_a_websocket_that_nobody_reads_is_let_go(
     await stuck(diary)
     await pairlock.devices.revoke(phone.id)
     await eventually(lambda: diary.ended == ["flooding cancelled"], within=2 * LINGER + 0.5)
-    assert standing(pairlock, phone).served == set()
+    assert standing(pairlock, phone).served == {}
     assert [record for record in caplog.records if record.exc_info] == []
     line.writer.transport.abort()
 
@@ -503,6 +503,7 @@ async def test_an_app_that_notices_first_does_not_end_before_the_close_is_sent(
         sent.append(message["type"])
 
     async def quick(scope: Scope, receive: Receive, send: Send) -> None:
+        standing(pairlock, phone).revoke()
         standing(pairlock, phone).cut()
         await (receive() if way == "receive" else send({"type": "websocket.send", "text": "to nobody"}))
 
@@ -527,7 +528,7 @@ async def test_a_cancellation_by_the_server_passes_through_an_open_websocket(pai
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert standing(pairlock, phone).served == set()
+    assert standing(pairlock, phone).served == {}
 
 
 async def test_a_websocket_that_is_closing_already_is_left_to_close(pairlock: Pairlock, phone: Phone) -> None:

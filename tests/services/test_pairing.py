@@ -45,6 +45,7 @@ from tests.services.parts import (
     the_pin,
     wrong,
 )
+from tests.services.steps import do_chores
 
 pytestmark = pytest.mark.anyio
 
@@ -347,6 +348,7 @@ async def test_withdrawing_what_has_ended_leaves_it_as_it_ended(pairlock: Pairlo
     await guess_wrong(pairlock, locked, 5)
     await pairlock.pairing.cancel(cancelled.request.id, cancelled.secret)
     clock.advance(300)
+    await do_chores(pairlock)
     for each, ended in (
         (denied, State.DENIED),
         (locked, State.LOCKED),
@@ -552,8 +554,8 @@ async def test_who_waits_goes_on_waiting_when_something_else_happens(pairlock: P
     waiting = asyncio.create_task(pairlock.pairing.wait(started.request.id, started.secret, 60))
     bystander = asyncio.create_task(pairlock.pairing.wait(started.request.id, started.secret, 0.2))
     await asyncio.sleep(0.05)
-    for event in pairlock._runtime._waiters[started.request.id]:
-        event.set()  # told, though nothing has changed
+    for waiter in pairlock._runtime._waiters[started.request.id]:
+        waiter.wake()  # told, though nothing has changed
     assert (await bystander).state is State.PENDING
     assert not waiting.done()
     assert list(pairlock._runtime._waiters) == [started.request.id]

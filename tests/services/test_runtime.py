@@ -184,31 +184,21 @@ async def test_a_feed_that_ends_is_taken_up_again(make: Make, store: FailingStor
 async def test_a_purge_that_fails_loses_no_event_and_tells_none_twice(
     make: Make, store: FailingStore, clock: FakeClock
 ) -> None:
-    pairlock, operator = make(store=store), make(store=store.store)
-    store.once = {"purge": [away(), away()]}
-    device = (await pair(operator)).device
-    grant = await pairlock.verify(operator.tokens.access(device)[0])  # the first purge fails
+    pairlock = make(store=store)
+    store.errors = {"purge": away()}
+    device = (await pair(pairlock)).device
+    await until(lambda: store.calls["purge"] == 1)
+    await (operator := make(store=store.store)).start()
+    grant = await pairlock.verify(operator.tokens.access(device)[0])
     with pairlock._runtime.listening() as heard:
-        clock.advance(61)
-        await operator.devices.revoke(device.id)  # the second one fails right after this is heard
+        await operator.devices.revoke(device.id)
         await until(lambda: permitted(grant) == (False, False))
-        await until(lambda: store.calls["purge"] >= 2)
+        clock.advance(61)
         await operator.pairing.start("Phone")
         await until(lambda: heard.qsize() >= 2)
         await asyncio.sleep(0.05)
     events = [heard.get_nowait() for _ in range(heard.qsize())]
     assert [event and event.type.value for event in events] == ["revoked", "requested"]
-
-
-async def test_a_revocation_between_a_failed_first_purge_and_the_next_batch_is_heard(
-    make: Make, store: FailingStore
-) -> None:
-    pairlock, operator = make(store=store), make(store=store.store)
-    device = (await pair(operator)).device
-    store.once = {"purge": [away()]}
-    grant = await pairlock.verify(operator.tokens.access(device)[0])
-    await operator.devices.revoke(device.id)
-    await until(lambda: permitted(grant) == (False, False))
 
 
 # Who follows
@@ -476,8 +466,8 @@ async def test_a_chore_that_fails_is_logged_and_stops_nothing(
     async def do(now: float) -> None:
         done.append(now)
 
-    pairlock._runtime.each_minute(fail)
-    pairlock._runtime.each_minute(do)
+    pairlock._runtime.upkeep.each_minute(fail)
+    pairlock._runtime.upkeep.each_minute(do)
     await pairlock.start()
     await until(lambda: done == [clock.now])
     clock.advance(60)
@@ -492,7 +482,7 @@ async def test_chores_are_done_after_the_clock_was_set_back(pairlock: Pairlock, 
     async def do(now: float) -> None:
         done.append(now)
 
-    pairlock._runtime.each_minute(do)
+    pairlock._runtime.upkeep.each_minute(do)
     clock.advance(30 * 86400)
     await pairlock.start()
     await until(lambda: len(done) == 1)

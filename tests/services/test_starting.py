@@ -103,7 +103,7 @@ async def test_what_closes_slowly_is_opened_again_only_after_it_has_closed(make:
     await pairlock.start()
     store.closes_after = 0.1
     closing = asyncio.create_task(pairlock.aclose())
-    await asyncio.sleep(0)
+    await until(lambda: pairlock._runtime._closing is not None)
     assert await pairlock.devices.list() == []
     assert closing.done()
     await asyncio.sleep(0.15)

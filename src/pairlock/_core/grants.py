@@ -98,3 +98,19 @@ class Grant:
     def scopes(self) -> list[str]:
         """For Starlette's `@requires`: "paired", and each permission as "read:/sensors/**"."""
         return ["paired", *self.permissions.scopes()]
+
+
+class Admission:
+    """What is being served: a grant, and what it was asked for."""
+
+    __slots__ = ("action", "address", "grant")
+
+    def __init__(self, grant: Grant, action: Action, address: str) -> None:
+        self.grant = grant
+        self.action: Action = action
+        self.address = address
+
+    @property
+    def counts(self) -> bool:
+        """Whether the grant allows it now."""
+        return self.grant.allows(self.action, self.address)

@@ -7,36 +7,51 @@ from weakref import WeakValueDictionary
 from pairlock._core.permissions import Permissions
 from pairlock._core.records import AuditEvent, Device, EventType
 
+# Why something is no longer served.
 REVOKED = "pairlock: the device was revoked"
+NARROWED = "pairlock: the device was narrowed"
+CLOSING = "pairlock: the service is closing"
 
 
 class Served(Protocol):
     """A request or connection that is being served for a device; an asyncio.Task is one."""
 
     def cancel(self, msg: str) -> object:
-        """Stop serving it."""
+        """Stop serving it, for this reason."""
+
+
+class Admitted(Protocol):
+    """Why something is served."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it would be let in now."""
 
 
 class Standing:
     """What this process knows of a device beyond its tokens.
 
-    All grants of the device share it, so a change is seen by each of them at once.
+    All grants of the device share it, so a change is seen by each of them at once. `seen` is set by whoever sees
+    the device.
     """
 
-    __slots__ = ("__weakref__", "least_epoch", "mark", "permissions", "revoked", "served")
+    __slots__ = ("__weakref__", "least_epoch", "mark", "permissions", "revoked", "seen", "served")
 
     def __init__(self) -> None:
         self.least_epoch = 0
         self.permissions: Permissions | None = None
         self.revoked = False
         self.mark = object()  # replaced at every change: what was decided under another mark is void
-        self.served: set[Served | None] = set()  # None: something that cannot be stopped
+        self.seen = False
+        self.served: dict[Served | None, Admitted] = {}  # None: something that cannot be stopped
 
-    def narrow(self, epoch: int, permissions: Permissions) -> None:
-        """Tokens of an earlier epoch count for no more than these permissions."""
-        if epoch > self.least_epoch:
+    def narrow(self, epoch: int, permissions: Permissions) -> bool:
+        """Tokens of an earlier epoch count for no more than these permissions; whether that is news."""
+        is_new = epoch > self.least_epoch
+        if is_new:
             self.least_epoch, self.permissions = epoch, permissions
             self.mark = object()
+        return is_new
 
     def revoke(self) -> None:
         """No token of this device counts any more."""
@@ -44,20 +59,20 @@ class Standing:
         self.mark = object()
 
     def cut(self) -> None:
-        """Stop serving whatever is open for this device."""
-        for served in tuple(self.served):
-            if served is not None:
-                served.cancel(REVOKED)
+        """Stop serving what is open for this device and would not be let in now."""
+        for served, admitted in tuple(self.served.items()):
+            if served is not None and not admitted.counts:
+                served.cancel(REVOKED if self.revoked else NARROWED)
 
 
 class Standings:
     """The standing of every device that a grant is held for.
 
-    `on_revoked` is called once for each device that is revoked, after its standing says so.
+    `on_less` is called whenever a device may do less, after its standing says so.
     """
 
-    def __init__(self, on_revoked: Callable[[Standing], None]) -> None:
-        self._on_revoked = on_revoked
+    def __init__(self, on_less: Callable[[Standing], None]) -> None:
+        self._on_less = on_less
         self._held: WeakValueDictionary[str, Standing] = WeakValueDictionary()
 
     def of(self, device_id: str) -> Standing:
@@ -69,9 +84,12 @@ class Standings:
 
     def load(self, device: Device) -> None:
         """Take up how a device stands in the store."""
-        self.of(device.id).narrow(device.epoch, device.permissions)
+        standing = self.of(device.id)
+        is_narrowed = standing.narrow(device.epoch, device.permissions)
         if device.revoked_at is not None:
-            self._revoke(self.of(device.id))
+            self._revoke(standing)
+        elif is_narrowed:
+            self._on_less(standing)
 
     def apply(self, event: AuditEvent) -> None:
         """Take up what an event says; a second time changes nothing. Nothing is held of most devices."""
@@ -80,8 +98,17 @@ class Standings:
             return
         if event.type is EventType.REVOKED:
             self._revoke(standing)
-        elif event.type is EventType.NARROWED and event.permissions is not None:
-            standing.narrow(event.epoch, event.permissions)
+        elif event.type is not EventType.NARROWED or event.permissions is None:
+            return
+        elif standing.narrow(event.epoch, event.permissions):
+            self._on_less(standing)
+
+    def take_seen(self) -> list[str]:
+        """The ids of devices that were seen since this was last asked, or are being served."""
+        seen = [device_id for device_id, standing in self._held.items() if standing.seen or standing.served]
+        for device_id in seen:
+            self.of(device_id).seen = False
+        return seen
 
     def reset(self) -> None:
         """Trust nothing that was known: events may have been missed. Whoever comes back is looked up anew."""
@@ -93,4 +120,4 @@ class Standings:
     def _revoke(self, standing: Standing) -> None:
         if not standing.revoked:
             standing.revoke()
-            self._on_revoked(standing)
+            self._on_less(standing)

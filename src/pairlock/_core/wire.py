@@ -205,6 +205,12 @@ def window_answer(window: Window, now: float) -> Answer:
     return _without_none({"open": window.open, "expires_in": left, "by": window.by or None})
 
 
+def health_answer(ok: bool, *, store: bool, schema: bool | None, feed: bool) -> Answer:
+    """Whether the process that answers can do its work, and what of it fails."""
+    status = "ok" if ok else "unavailable"
+    return _without_none({"status": status, "store": store, "schema": schema, "feed": feed})
+
+
 def event_answer(event: AuditEvent) -> Answer:
     """An audit event as operators see it."""
     origin = event.origin or Origin()
@@ -251,6 +257,7 @@ def device_answer(device: Device) -> Answer:
             "created_at": device.created_at,
             "approved_by": device.approved_by,
             "expires_at": device.expires_at,
+            "seen_at": device.seen_at,
             "address": device.origin.address,
             "user_agent": device.origin.user_agent,
         }

@@ -61,6 +61,7 @@ def pairing_app(
             _route("/window", GET=service.window, PUT=service.set_window),
             _route("/hold", GET=service.hold, DELETE=service.reopen),
             _route("/audit", GET=service.events),
+            _route("/health", GET=service.health),
         ],
         middleware=[Middleware(SameSite, shared=SHARED)],
         exception_handlers=HANDLERS,

@@ -7,7 +7,7 @@ everything else is decided in `_identify`.
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from pairlock._core.addresses import READ_METHODS, canonical, check_address
-from pairlock._core.grants import Grant
+from pairlock._core.grants import Admission, Grant
 from pairlock._core.permissions import Patterns, parse_pattern
-from pairlock._core.standings import REVOKED
+from pairlock._core.standings import NARROWED, REVOKED
 from pairlock.asgi.answers import refuse, wire_error
 from pairlock.asgi.credentials import SUBPROTOCOL, check_origin, credentials, from_subprotocol, without_token
 from pairlock.asgi.live import LINGER, Connection, Disconnected
@@ -30,6 +30,7 @@ from pairlock.errors import (
     InvalidToken,
     NotPermitted,
     PairlockError,
+    WireError,
 )
 from pairlock.services.verifier import Verifier
 
@@ -38,6 +39,7 @@ MAX_VERDICTS = 256  # places remembered for each
 MAX_PLACE = 512  # the longest that is remembered: strangers choose methods and paths
 
 NOT_PERMITTED = NotPermitted()
+CUT: Mapping[tuple[Any, ...], WireError] = {(REVOKED,): InvalidToken(), (NARROWED,): NOT_PERMITTED}  # by error.args
 
 
 class Anonymous:
@@ -60,7 +62,7 @@ class Known:
 
     grant: Grant
     mark: object
-    verdicts: dict[Place, bool]
+    verdicts: dict[Place, Admission | Literal[False]]
 
 
 class Guard:
@@ -94,38 +96,40 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            grant = self._recall(scope)
-            if grant is None:
-                grant = await self._admit(scope, receive, send)
-            elif grant is False:
+            admission = self._recall(scope)
+            if admission is None:
+                admission = await self._admit(scope, receive, send)
+            elif admission is False:
                 await refuse(NOT_PERMITTED, scope, send, resource=self.metadata_of and self.metadata_of(scope))
-            if grant:
-                scope["user"] = scope["auth"] = grant
+            if admission:
+                scope["user"] = scope["auth"] = grant = admission.grant
+                standing = grant.standing
+                standing.seen = True
                 if "state" in scope:
                     scope["state"]["grant"] = grant
                 else:
                     scope["state"] = {"grant": grant}
-                task, served = asyncio.current_task(self.runtime.loop), grant.standing.served
-                served.add(task)
+                task, served = asyncio.current_task(self.runtime.loop), standing.served
+                served[task] = admission
                 try:
                     await self.app(scope, receive, send)
                 except asyncio.CancelledError as error:
-                    if error.args != (REVOKED,) or task is None:
+                    if task is None or error.args not in CUT:
                         raise
-                    await _end_cut(task, scope, send)
+                    await _end_cut(task, scope, send, CUT[error.args])
                 finally:
-                    served.discard(task)
+                    served.pop(task, None)
         elif scope["type"] == "websocket":
-            grant = await self._admit(scope, receive, send)
-            if grant:
-                await self._connect(grant, scope, receive, send)
+            admission = await self._admit(scope, receive, send)
+            if admission:
+                await self._connect(admission, scope, receive, send)
         elif scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         else:
             raise ConfigurationError(f"the guard knows http, websocket and lifespan, not {scope['type']!r}")
 
-    def _recall(self, scope: Scope) -> Grant | Literal[False] | None:
-        """The grant that allowed this very request before and still does, False if it did not, None if unknown."""
+    def _recall(self, scope: Scope) -> Admission | Literal[False] | None:
+        """What admitted this very request before and still does, False if nothing did, None if unknown."""
         offered = None
         for name, value in scope["headers"]:
             if name == b"authorization":
@@ -142,10 +146,10 @@ class Guard:
             return None
         if scope["query_string"] and b"access_token" in scope["query_string"]:
             return None
-        return grant if verdict else verdict
+        return verdict
 
-    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> Grant | None:
-        """The grant of a request that may be made; None once it has been refused, or served as public."""
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> Admission | None:
+        """What admits a request that may be made; None once it has been refused, or served as public."""
         try:
             return await self._identify(scope)
         except PairlockError as error:
@@ -160,19 +164,20 @@ class Guard:
         await self.app(scope, receive, send)
         return None
 
-    async def _identify(self, scope: Scope) -> Grant:
-        """Whose grant allows this request. Raises what forbids it; the token comes first, most strangers end there."""
+    async def _identify(self, scope: Scope) -> Admission:
+        """What admits this request. Raises what forbids it; the token comes first, most strangers end there."""
         header = credentials(scope)
         grant = await self.verifier.admit(header)
         address = self._address(scope)
-        allowed = grant.allows(_action(scope), address)
+        admission = Admission(grant, _action(scope), address)
+        allowed = admission.counts
         if scope["type"] == "http" and self.address is None and not (self.public and self.public.cover(address)):
-            self._remember(header, grant, scope, allowed)
+            self._remember(header, admission, scope, allowed)
         if not allowed:
             raise NotPermitted
         if from_subprotocol(scope):
             check_origin(scope, self.origins)
-        return grant
+        return admission
 
     def _unless_public(self, scope: Scope, error: PairlockError) -> PairlockError | None:
         """What a request is told that its token does not allow; None where it needs none."""
@@ -188,12 +193,12 @@ class Guard:
             return check_address(self.address(scope))
         return canonical(scope["path"], scope.get("raw_path"), scope.get("root_path", ""))
 
-    def _remember(self, header: bytes, grant: Grant, scope: Scope, allowed: bool) -> None:
+    def _remember(self, header: bytes, admission: Admission, scope: Scope, allowed: bool) -> None:
         place = (scope["method"], scope["path"], scope.get("raw_path"), scope.get("root_path", ""))
         # One spelling of each token, and no long places: a device must not fill the memory with its own.
         if header[7:].count(b" ") or sum(len(part or "") for part in place) > MAX_PLACE:
             return
-        known = self.known.get(header)
+        known, grant = self.known.get(header), admission.grant
         if known is None or known.mark is not grant.standing.mark:
             if len(self.known) >= MAX_KNOWN:
                 self.known.popitem(last=False)
@@ -201,22 +206,24 @@ class Guard:
         verdicts = known.verdicts
         if len(verdicts) >= MAX_VERDICTS:
             del verdicts[next(iter(verdicts))]
-        verdicts[place] = allowed
+        verdicts[place] = admission if allowed else False
 
-    async def _connect(self, grant: Grant, scope: Scope, receive: Receive, send: Send) -> None:
-        subprotocol = None
+    async def _connect(self, admission: Admission, scope: Scope, receive: Receive, send: Send) -> None:
+        grant, subprotocol = admission.grant, None
         if from_subprotocol(scope):
             subprotocol, scope = SUBPROTOCOL, without_token(scope)
         connection, served = Connection(receive, send, subprotocol), grant.standing.served
         scope["user"] = scope["auth"] = scope.setdefault("state", {})["grant"] = grant
-        served.add(connection)
+        served[connection] = admission
+        self.runtime.connections.add(connection)
         try:
             await self.app(scope, connection.receive, connection.send)
         except (asyncio.CancelledError, Disconnected, WebSocketDisconnect):
             if connection.closing is None:
                 raise
         finally:
-            served.discard(connection)
+            served.pop(connection, None)
+            self.runtime.connections.discard(connection)
 
 
 def _action(scope: Scope) -> Literal["read", "write"]:
@@ -247,8 +254,8 @@ def _origins(origins: Iterable[str]) -> frozenset[str]:
     return listed
 
 
-async def _end_cut(task: asyncio.Task[Any], scope: Scope, send: Send) -> None:
-    """Answer a request that was cancelled because its device was revoked."""
+async def _end_cut(task: asyncio.Task[Any], scope: Scope, send: Send, error: WireError) -> None:
+    """Answer a request that was cancelled because its device may not make it any more."""
     task.uncancel()
 
     async def send_unencoded(message: Message) -> None:
@@ -258,4 +265,4 @@ async def _end_cut(task: asyncio.Task[Any], scope: Scope, send: Send) -> None:
 
     # A response that has begun can only be broken off, which the server does; so with one that nobody reads.
     with suppress(Exception):
-        await asyncio.wait_for(refuse(InvalidToken(), scope, send_unencoded), LINGER)
+        await asyncio.wait_for(refuse(error, scope, send_unencoded), LINGER)

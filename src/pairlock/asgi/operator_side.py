@@ -1,5 +1,6 @@
 """Endpoints for operators: decide about requests; list, change and revoke devices."""
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 
 from msgspec import UNSET
@@ -68,9 +69,16 @@ class OperatorSide:
 
     async def list(self, request: Request) -> Response:
         await require_operator(request, self.hook)
-        before, limit = request.query_params.get("before"), page_limit(request)
-        devices = await self.devices.list(before=before, limit=limit)
-        return answer({"devices": [device_answer(device) for device in devices], "next": _next(devices, limit)})
+        asked, limit = request.query_params, page_limit(request)
+        if "name" not in asked:
+            devices = await self.devices.list(before=asked.get("before"), limit=limit)
+            following = _next(devices, limit)
+        elif "before" in asked:
+            raise InvalidRequest(detail="a search by name goes on with after=, not before=")
+        else:
+            devices = await self.devices.search(asked["name"], after=_key(asked.get("after")), limit=limit)
+            following = _place(devices[-1].name_key) if len(devices) == limit else None
+        return answer({"devices": [device_answer(device) for device in devices], "next": following})
 
     async def change(self, request: Request) -> Response:
         operator = await require_operator(request, self.hook)
@@ -108,3 +116,16 @@ class OperatorSide:
 def _next(page: Sequence[Record], limit: int) -> str | None:
     """Where the next page starts; None after the last."""
     return page[-1].id if len(page) == limit else None
+
+
+def _place(key: str) -> str:
+    """Where a page of a search goes on, as it stands in an address."""
+    return urlsafe_b64encode(key.encode()).decode()
+
+
+def _key(place: str | None) -> str | None:
+    """What that was made from. Raises InvalidRequest."""
+    try:
+        return None if place is None else urlsafe_b64decode(place).decode()
+    except ValueError as error:
+        raise InvalidRequest(detail="after must be the `next` of the page before") from error

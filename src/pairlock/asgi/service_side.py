@@ -1,31 +1,39 @@
-"""Endpoints for operators about the service as a whole: the pairing window, the PIN method's hold, the audit."""
+"""Endpoints about the service as a whole: the pairing window, the PIN method's hold, the audit; its health."""
 
 import re
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pairlock._core.wire import WindowBody, event_answer, window_answer
+from pairlock._core.wire import WindowBody, event_answer, health_answer, window_answer
 from pairlock.asgi.answers import answer
 from pairlock.asgi.bodies import decode
 from pairlock.asgi.calls import OperatorHook, page_limit, require_operator
 from pairlock.errors import InvalidRequest
 from pairlock.services.audit import Audit
+from pairlock.services.health import Checking
 from pairlock.services.pin_guesses import PinGuesses
 from pairlock.services.runtime import Runtime
 from pairlock.services.windows import Windows
 
 
 class ServiceSide:
-    """What an operator may see and switch."""
+    """What an operator may see and switch, and what a load balancer may ask."""
 
     def __init__(
-        self, runtime: Runtime, windows: Windows, guesses: PinGuesses, audit: Audit, hook: OperatorHook | None
+        self,
+        runtime: Runtime,
+        windows: Windows,
+        guesses: PinGuesses,
+        audit: Audit,
+        checking: Checking,
+        hook: OperatorHook | None,
     ) -> None:
         self.runtime = runtime
         self.windows = windows
         self.guesses = guesses
         self.audit = audit
+        self.checking = checking
         self.hook = hook
 
     async def window(self, request: Request) -> Response:
@@ -58,3 +66,12 @@ class ServiceSide:
         page = await self.audit.list(before=None if before is None else int(before), limit=limit)
         following = page[-1].seq if len(page) == limit else None
         return answer({"events": [event_answer(event) for event in page], "next": following})
+
+    async def health(self, request: Request) -> Response:
+        health = await self.checking.check()
+        retry = {} if health.ok else {"retry-after": "1"}
+        return answer(
+            health_answer(health.ok, store=health.store, schema=health.schema, feed=health.feed),
+            200 if health.ok else 503,
+            retry,
+        )

@@ -1,16 +1,19 @@
 """Devices that have paired: what operators and the devices themselves may do with them."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from pairlock._core.devices import is_paired, revoked
 from pairlock._core.events import device_event
-from pairlock._core.names import clean_name
+from pairlock._core.names import clean_name, clean_text, fold
 from pairlock._core.operators import APP
 from pairlock._core.permissions import Permissions
-from pairlock._core.records import Device, EventType
+from pairlock._core.records import AuditEvent, Device, EventType
 from pairlock.errors import NotFound
 from pairlock.services.runtime import Runtime
-from pairlock.stores.contract import Log, Swap
+from pairlock.stores.contract import Conflict, Log, Swap
+
+REVOKED_AT_ONCE = 200  # of all: in one commit, and no more, for others run in between
 
 
 class Devices:
@@ -18,6 +21,11 @@ class Devices:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+
+    async def search(self, name: str, *, after: str | None = None, limit: int = 100) -> list[Device]:
+        """Paired devices whose name begins so, however it is written, by name; with a `name_key` beyond `after`."""
+        store = await self._runtime.ready()
+        return await store.search_devices(fold(clean_text(name)), after=after, limit=limit)
 
     async def list(self, *, before: str | None = None, limit: int = 100) -> list[Device]:
         """Paired devices, newest first, with ids below `before`."""
@@ -76,7 +84,7 @@ class Devices:
             device = await self.find(device_id)
             now = self._runtime.clock()
             gone = revoked(device, now)
-            await self._runtime.commit(Swap(gone), Log(device_event(EventType.REVOKED, gone, now, by)))
+            await self._runtime.commit(Swap(gone), Log(_revocation(gone, now, by)))
             return gone
 
         return await self._runtime.settle(attempt)
@@ -90,10 +98,26 @@ class Devices:
 
     async def _revoke_each(self, by: str) -> int:
         count, before = 0, None
-        while page := await self.list(before=before):
+        while page := await self.list(before=before, limit=REVOKED_AT_ONCE):
             before = page[-1].id
-            for device in page:
-                with suppress(NotFound):  # somebody else was faster
-                    await self.revoke(device.id, by=by)
-                    count += 1
+            try:
+                count += await self._revoke_page(page, by)
+            except Conflict:  # one of them has just refreshed, say
+                count += sum([await self._revoke_one(device.id, by) for device in page])
         return count
+
+    async def _revoke_page(self, page: Sequence[Device], by: str) -> int:
+        now = self._runtime.clock()
+        gone = [revoked(device, now) for device in page if is_paired(device, now)]
+        await self._runtime.commit(*map(Swap, gone), *(Log(_revocation(device, now, by)) for device in gone))
+        return len(gone)
+
+    async def _revoke_one(self, device_id: str, by: str) -> bool:
+        with suppress(NotFound):  # somebody else was faster
+            await self.revoke(device_id, by=by)
+            return True
+        return False
+
+
+def _revocation(device: Device, now: float, by: str) -> AuditEvent:
+    return device_event(EventType.REVOKED, device, now, by)

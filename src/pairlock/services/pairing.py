@@ -71,14 +71,12 @@ class Pairing:
 
         A device that polls and then stops has its request withdrawn.
         """
-        with self._runtime.waiting_for(request_id) as changed:
+        with self._runtime.waiting_for(request_id) as waiter:
             request = await self._seen(request_id, secret, seconds)
             left = min(seconds, request.expires_at - self._runtime.clock())
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
-                    while request.state is State.PENDING:
-                        await changed.wait()
-                        changed.clear()
+                    while request.state is State.PENDING and await waiter.changed():
                         request = await self.find(request_id, secret)
         return request
 

@@ -24,7 +24,7 @@ class PinGuesses:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        runtime.each_minute(self.hold_if_used_up)  # for a process that ended between counting and holding
+        runtime.upkeep.each_minute(self.hold_if_used_up)  # for a process that ended between counting and holding
 
     async def is_held(self) -> bool:
         """Whether no PIN may be tried until an operator reopens the method."""

@@ -45,7 +45,7 @@ class Requesting:
         self._guesses = guesses
         self._deciding = deciding
         self._being_decided = 0
-        runtime.each_minute(self._write_down_what_ended)
+        runtime.upkeep.each_minute(self._write_down_what_ended)
 
     async def start(
         self,

@@ -5,17 +5,19 @@ import logging
 import secrets
 from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pairlock._core.codes import ID_RANDOM_BYTES, make_id
 from pairlock._core.grants import Grant
 from pairlock._core.keys import Keys
 from pairlock._core.records import AuditEvent, Setting
-from pairlock._core.standings import Standing, Standings
+from pairlock._core.standings import CLOSING, Standings
 from pairlock._core.tokens import TokenSigner
 from pairlock.errors import ConfigurationError, StoreError, TemporarilyUnavailable
+from pairlock.services.cutting import Cutting
+from pairlock.services.upkeep import Upkeep
 from pairlock.settings import Settings
 from pairlock.stores.contract import Add, Batch, Conflict, Log, Store, Write
 
@@ -29,8 +31,35 @@ audit = logging.getLogger("pairlock.audit")
 
 ATTEMPTS = 32  # each lost race means that somebody else's write succeeded
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts to reach the feed again
-PURGE_EVERY = 60.0
-GRACE = 0.05  # seconds in which a request that was admitted before the revocation may still be answered
+ACTED_UPON_AT_ONCE = 50  # events, before others may run
+PUT_BACK = "events are gone that were there: the database was put back to an older state"
+TO_PART = 1.0  # seconds that closing takes for telling who is connected, and for noting who was seen
+
+
+class Connected(Protocol):
+    """A WebSocket that is open for a device."""
+
+    def cancel(self, msg: str) -> asyncio.Task[None]:
+        """Close it for this reason; done once that is known at both ends."""
+
+
+class Waiter:
+    """Somebody who waits for a pairing request to change."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._is_closed = False
+
+    async def changed(self) -> bool:
+        """Wait until anything has happened to it; False once the service is closed."""
+        await self._event.wait()
+        self._event.clear()
+        return not self._is_closed
+
+    def wake(self, *, is_closed: bool = False) -> None:
+        """Tell of it."""
+        self._is_closed = is_closed
+        self._event.set()
 
 
 class Runtime:
@@ -44,7 +73,9 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.clock = clock
-        self.standings = Standings(self._cut)
+        self.standings = Standings(Cutting())
+        self.connections: set[Connected] = set()
+        self.upkeep = Upkeep(store, self.standings, clock)
         self.grants: OrderedDict[bytes, Grant] = OrderedDict()  # what was verified since the start, by token
         self.fresh = False
         self.watched = False  # whether anybody can see or decide what devices ask for
@@ -52,15 +83,13 @@ class Runtime:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._store = store
         self._load_keys = load_keys
-        self._purge_at = 0.0
-        self._chores: list[Callable[[float], Awaitable[None]]] = []
         self._companions: list[Callable[[], Coroutine[None, None, None]]] = []
         self._accompanying: list[asyncio.Task[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None] | None = None
         self._stale_timer: asyncio.TimerHandle | None = None
-        self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
         self._listeners: set[asyncio.Queue[AuditEvent | None]] = set()
 
     def _limiter(self) -> "Limiter":
@@ -83,13 +112,18 @@ class Runtime:
         return self._store
 
     async def aclose(self) -> None:
-        """Stop following and close the store; a later `ready()` starts again."""
-        task, self._task = self._task, None
+        """Tell who waits or is connected, and close the store; a later `ready()` starts again."""
         for listener in self._listeners:
             listener.put_nowait(None)
+        for waiter in [waiter for waiters in self._waiters.values() for waiter in waiters]:
+            waiter.wake(is_closed=True)
+        if self._task is not None and not self._task.done():
+            await self._part()
+        task, self._task = self._task, None
         if task is not None and not task.done():
             self._closing = task
-            task.cancel()
+            for each in (*self._accompanying, task):  # all in one go: none of them may start it again
+                each.cancel()
             await asyncio.wait([task])
             self._closing = None
 
@@ -119,10 +153,6 @@ class Runtime:
             except TemporarilyUnavailable:
                 await asyncio.sleep(FIRST_PAUSE)
 
-    def each_minute(self, chore: Callable[[float], Awaitable[None]]) -> None:
-        """Do this about once a minute, with the time as its argument, before what is due is purged."""
-        self._chores.append(chore)
-
     def accompany(self, companion: Callable[[], Coroutine[None, None, None]]) -> None:
         """Run this whenever the runtime runs, and now if it does already."""
         self.watched = True
@@ -132,14 +162,14 @@ class Runtime:
             self._accompanying.append(asyncio.create_task(logged(companion())))
 
     @contextmanager
-    def waiting_for(self, request_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set once anything happens to a pairing request, in any process."""
-        event = asyncio.Event()
-        self._waiters[request_id].add(event)
+    def waiting_for(self, request_id: str) -> Iterator[Waiter]:
+        """Tells once anything happens to a pairing request, in any process."""
+        waiter = Waiter()
+        self._waiters[request_id].add(waiter)
         try:
-            yield event
+            yield waiter
         finally:
-            self._waiters[request_id].discard(event)
+            self._waiters[request_id].discard(waiter)
             if not self._waiters[request_id]:
                 del self._waiters[request_id]
 
@@ -154,13 +184,17 @@ class Runtime:
         finally:
             self._listeners.discard(queue)
 
-    def _cut(self, standing: Standing) -> None:
-        asyncio.get_running_loop().call_later(GRACE, standing.cut)
+    async def _part(self) -> None:
+        """Tell whoever is connected, and note who was seen; the store may be away, and a peer not listen."""
+        noted = asyncio.create_task(self.upkeep.write_down_seen())
+        told = [connection.cancel(CLOSING) for connection in tuple(self.connections)]
+        await asyncio.wait([noted, *told], timeout=TO_PART)
+        await _stop([noted])
 
     def _act_upon(self, event: AuditEvent) -> None:
         self.standings.apply(event)
         for waiter in self._waiters.get(event.request_id or "", ()):
-            waiter.set()
+            waiter.wake()
 
     async def _run(self, started: asyncio.Future[None], before: asyncio.Task[None] | None) -> None:
         try:
@@ -177,6 +211,7 @@ class Runtime:
         except Exception as error:
             if started.done():
                 logger.exception("pairlock stopped following its store; the next call starts it again")
+                self.standings.reset()  # nobody would hear of their revocation
             else:
                 started.set_exception(error)
         finally:
@@ -198,37 +233,49 @@ class Runtime:
 
     async def _follow(self, started: asyncio.Future[None]) -> None:
         cursor, pause = None, FIRST_PAUSE
+        anchor = await self._last_event()
         while True:
-            batches = self._store.watch(cursor)
             try:
-                async for batch in batches:
-                    if cursor is not None and batch.cursor < cursor:
-                        raise StoreError("events are gone that were there: the database was put back to an older state")
-                    cursor, pause = batch.cursor, FIRST_PAUSE  # first: a batch that was heard is not heard again
-                    await self._hear(batch, started)
+                await self._check_history(anchor if cursor else None)
+                async with aclosing(self._store.watch(cursor)) as batches:
+                    async for batch in batches:
+                        if cursor is not None and batch.cursor < cursor:
+                            raise StoreError(PUT_BACK)
+                        cursor, pause = batch.cursor, FIRST_PAUSE  # first: a batch that was heard is not heard again
+                        anchor = batch.events[-1] if batch.events else anchor
+                        await self._hear(batch, started)
             except TemporarilyUnavailable as error:
                 if not started.done():
                     raise
                 if pause == FIRST_PAUSE:
-                    logger.warning("the change feed was interrupted (%s); trying until it is back", error.__cause__)
-            finally:
-                await batches.aclose()
+                    logger.warning("the change feed was interrupted (%r); trying until it is back", error.__cause__)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
+    async def _last_event(self, until: int | None = None) -> AuditEvent | None:
+        before = None if until is None else until + 1
+        return next(iter(await self._store.list_events(before=before, limit=1)), None)
+
+    async def _check_history(self, anchor: AuditEvent | None) -> None:
+        """Raises StoreError when events were lost and their numbers given anew, as by a failover."""
+        if anchor is not None and await self._last_event(anchor.seq) != anchor:
+            raise StoreError(PUT_BACK)
+
     async def _hear(self, batch: Batch, started: asyncio.Future[None]) -> None:
         """Take up one batch; with the first, everything is started."""
-        self._take_up(batch)
+        await self._take_up(batch)
         if not started.done():
             started.set_result(None)
-            self._accompanying = [asyncio.create_task(logged(run())) for run in self._companions]
-        await self._purge()
+            companions = [logged(run()) for run in self._companions]
+            self._accompanying = [asyncio.create_task(run) for run in (self.upkeep.run(), *companions)]
 
-    def _take_up(self, batch: Batch) -> None:
-        for event in batch.events:
+    async def _take_up(self, batch: Batch) -> None:
+        for turn, event in enumerate(batch.events, 1):
             self._act_upon(event)
             for listener in self._listeners:
                 listener.put_nowait(event)
+            if turn % ACTED_UPON_AT_ONCE == 0:
+                await asyncio.sleep(0)
         self.fresh = True
         if self._stale_timer is not None:
             self._stale_timer.cancel()
@@ -246,24 +293,6 @@ class Runtime:
         if self._stale_timer is not None:
             self._stale_timer.cancel()
             self._stale_timer = None
-
-    async def _do(self, chore: Callable[[float], Awaitable[None]], now: float) -> None:
-        """One that fails stops neither the others nor the feed."""
-        try:
-            await chore(now)
-        except TemporarilyUnavailable:
-            raise
-        except Exception:
-            logger.exception("a chore failed")
-
-    async def _purge(self) -> None:
-        now = self.clock()
-        if self._purge_at - PURGE_EVERY <= now < self._purge_at:  # a clock that was set back is due as well
-            return
-        self._purge_at = now + PURGE_EVERY
-        for chore in self._chores:
-            await self._do(chore, now)
-        await self._store.purge(now)
 
 
 def _log(event: AuditEvent) -> None:

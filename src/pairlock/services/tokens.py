@@ -174,6 +174,7 @@ class Tokens:
         rotated = self._lasting(used, following, now)
         event = device_event(EventType.REFRESHED, rotated, now, f"device:{device.id}", origin)
         await self._runtime.commit(Swap(rotated), Log(event))
+        self._runtime.upkeep.note_seen(device.id)
         with suppress(TooManyRequests):  # of several at once one is the last; those that lost the race are no refresh
             await self._runtime.limiter.hit(*counter)
         return Redeemed(rotated, str(following), carried)

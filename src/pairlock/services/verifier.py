@@ -43,6 +43,7 @@ class Verifier:
         grant = self.grants.get(token) or await self._look_up(token, self.read(token))
         if grant.revoked or grant.expires_at <= self.runtime.clock():
             raise InvalidToken
+        grant.standing.seen = True
         return grant
 
     def read(self, token: bytes) -> Claims:
@@ -59,9 +60,13 @@ class Verifier:
         self.runtime.standings.load(device)
         if not grant.revoked:
             if len(self.grants) >= MAX_GRANTS:
-                self.grants.popitem(last=False)
+                self._forget(self.grants.popitem(last=False)[1])
             self.grants[token] = grant
         return grant
+
+    def _forget(self, grant: Grant) -> None:
+        if grant.standing.seen:  # and nobody may hold it any more when that is to be written down
+            self.runtime.upkeep.note_seen(grant.device_id)
 
     async def _find(self, device_id: str) -> Device:
         store = await self.runtime.ready()

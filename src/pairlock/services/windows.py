@@ -19,7 +19,7 @@ class Windows:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        runtime.each_minute(self._close_in_time)
+        runtime.upkeep.each_minute(self._close_in_time)
 
     async def status(self) -> Window:
         """The window as it is now."""
