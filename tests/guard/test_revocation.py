@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -22,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from pairlock import Pairlock, Permissions
 from pairlock.asgi.live import LINGER
 from pairlock.testing import FakeClock
-from tests.guard.parts import Phone, ask, client, eventually, pair, scope_of, served, standing
+from tests.guard.parts import EVERYTHING, Phone, ask, client, eventually, pair, scope_of, served, standing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unhandled")]
 
@@ -368,6 +369,89 @@ async def test_nothing_but_a_revocation_disconnects(pairlock: Pairlock, port: in
         assert await socket.recv() == "still there"
         await line.reader.readuntil(b"tick")
     line.writer.close()
+
+
+# Narrowing
+
+ELSEWHERE = Permissions(read=("/elsewhere",))
+
+
+@pytest.mark.parametrize("kind", STREAMS + UNANSWERED)
+async def test_what_a_narrowing_forbids_ends_at_once(
+    pairlock: Pairlock, port: int, diary: Diary, phone: Phone, other: Phone, kind: str
+) -> None:
+    line, others = await dial(port, phone, kind), await dial(port, other, kind)
+    await eventually(lambda: diary.begun == [kind, kind])
+    if kind in STREAMS:
+        await line.reader.readuntil(b"\r\n\r\n")
+    await pairlock.devices.narrow(phone.id, ELSEWHERE)
+    with Stopwatch(f"narrow → {kind} ended"):
+        rest = await line.rest()
+        await eventually(lambda: diary.ended == [kind])
+    if kind in STREAMS:
+        assert not rest.endswith(b"0\r\n\r\n")
+    else:
+        assert rest.startswith(b"HTTP/1.1 403 ")
+        assert b'error="insufficient_scope"' in rest
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(others.rest(), 0.05)
+
+
+async def test_a_websocket_that_a_narrowing_forbids_is_closed_with_4003(
+    pairlock: Pairlock, port: int, phone: Phone
+) -> None:
+    async with calling(port, phone, "echo") as socket:
+        await socket.send("hello")
+        assert await socket.recv() == "hello"
+        await pairlock.devices.narrow(phone.id, ELSEWHERE)
+        with Stopwatch("narrow → closed"):
+            assert await closing_of(socket) == (4003, "narrowed")
+
+
+async def test_a_narrowing_elsewhere_ends_what_it_forbids_here(
+    pairlock: Pairlock, clock: FakeClock, tmp_path: Path, port: int, phone: Phone
+) -> None:
+    async with calling(port, phone, "echo") as socket:
+        elsewhere = Pairlock(store=f"sqlite:///{tmp_path}/pairlock.db", default_permissions=EVERYTHING, clock=clock)
+        await elsewhere.devices.narrow(phone.id, ELSEWHERE)
+        async with asyncio.timeout(1):
+            assert await closing_of(socket) == (4003, "narrowed")
+        await elsewhere.aclose()
+
+
+async def test_what_an_app_says_of_its_addresses_decides_what_a_narrowing_ends(
+    pairlock: Pairlock, diary: Diary, phone: Phone
+) -> None:
+    guarded = pairlock.guard(diary.app, address=lambda scope: f"/rooms{scope['path']}")
+    async with served(guarded, lifespan="off") as port, calling(port, phone, "echo") as socket:
+        await pairlock.devices.narrow(phone.id, Permissions(read=("/rooms/echo",)))
+        await socket.send("still there")
+        assert await socket.recv() == "still there"
+        await pairlock.devices.narrow(phone.id, Permissions())
+        assert (await closing_of(socket))[0] == 4003
+
+
+# Many at once, and the end of the service
+
+
+async def test_a_loop_is_not_stalled_by_many_who_are_shut_out_at_once(
+    pairlock: Pairlock, port: int, diary: Diary
+) -> None:
+    phones = [await pair(pairlock, read=["/**"]) for _ in range(60)]
+    lines = [await dial(port, phone, "idle") for phone in phones]
+    await eventually(lambda: len(diary.begun) == len(lines))
+    assert await pairlock.devices.revoke_all() == len(phones)
+    await asyncio.gather(*(line.rest() for line in lines))
+    await eventually(lambda: len(diary.ended) == len(lines))
+
+
+async def test_a_websocket_is_told_when_the_service_is_closed(pairlock: Pairlock, port: int, phone: Phone) -> None:
+    async with calling(port, phone, "echo") as socket:
+        await socket.send("hello")
+        assert await socket.recv() == "hello"
+        await pairlock.aclose()
+        assert await closing_of(socket) == (1012, "service restart")
+    assert pairlock._runtime.connections == set()
 
 
 async def test_the_end_of_a_token_ends_no_stream_but_refuses_the_next(

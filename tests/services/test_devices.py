@@ -190,3 +190,31 @@ async def test_a_change_that_the_store_refuses_counts_nowhere(make: Make) -> Non
     with pytest.raises(ConnectionError):
         await pairlock.devices.revoke(device.id)
     assert permitted(await pairlock.verify(token)) == (True, True)
+
+
+async def test_all_devices_are_revoked_though_some_of_them_change_meanwhile(make: Make) -> None:
+    first, second = make(), make()
+    redeemed = [await pair(first) for _ in range(12)]
+    refreshes = [second.tokens.refresh(each.refresh_token or "") for each in redeemed]
+    count, *_ = await asyncio.gather(first.devices.revoke_all(), *refreshes, return_exceptions=True)
+    assert count == 12
+    assert await first.devices.list() == []
+    assert len([event for event in await first.audit.list() if event.type is EventType.REVOKED]) == 12
+
+
+async def test_devices_that_have_expired_are_not_revoked_with_all(pairlock: Pairlock, clock: FakeClock) -> None:
+    await pair(pairlock)
+    clock.advance(91 * 86400)
+    kept = (await pair(pairlock)).device
+    assert await pairlock.devices.revoke_all() == 1
+    assert (await pairlock.audit.list())[0].device_id == kept.id
+
+
+async def test_devices_are_searched_by_how_their_names_begin(pairlock: Pairlock) -> None:
+    for name in ("Phone of Ada", "phone 2", "Tablet"):
+        await pair(pairlock, name)
+    assert [each.name for each in await pairlock.devices.search("PHONE")] == ["phone 2", "Phone of Ada"]
+    assert [each.name for each in await pairlock.devices.search(" phone\u200b  of")] == ["Phone of Ada"]
+    (first,) = await pairlock.devices.search("", limit=1)
+    assert [each.name for each in await pairlock.devices.search("", after=first.name_key)] == ["Phone of Ada", "Tablet"]
+    assert await pairlock.devices.search("x") == []
