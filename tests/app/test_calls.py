@@ -54,7 +54,10 @@ DOWN = (
     *("commit", "hit", "find Device", "find PairingRequest", "find Setting", "find_code"),
     *("list_requests", "list_devices", "list_events"),
 )
-WITHOUT_STORE = {("GET", "/.well-known/oauth-authorization-server")}
+WITHOUT_STORE = {
+    ("GET", "/health"),  # it says so in its own words
+    ("GET", "/.well-known/oauth-authorization-server"),
+}
 JSON = {"Content-Type": "application/json"}
 
 

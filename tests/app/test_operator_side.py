@@ -262,6 +262,37 @@ async def test_devices_are_listed_in_pages(operator: httpx.AsyncClient, pairlock
     assert (await operator.get("/devices")).json()["next"] is None
 
 
+async def test_devices_are_searched_by_name_in_pages(operator: httpx.AsyncClient, pairlock: Pairlock) -> None:
+    await pairlock.start()
+    names = ["Phone of Ada", "phone", "PHONE 2", "Tablet", "Ünique phone"]
+    await pairlock._runtime.commit(*(Add(a_device(name=name)) for name in names))
+
+    found: list[str] = []
+    params: dict[str, str | int] = {"name": "Phon", "limit": 2}
+    while True:
+        body = (await operator.get("/devices", params=params)).json()
+        found += [device["name"] for device in body["devices"]]
+        if body["next"] is None:
+            break
+        params["after"] = body["next"]
+    assert found == ["phone", "PHONE 2", "Phone of Ada"]
+    (unique,) = (await operator.get("/devices", params={"name": "ünI"})).json()["devices"]
+    assert unique["name"] == "Ünique phone"
+    assert (await operator.get("/devices", params={"name": "nobody"})).json() == {"devices": [], "next": None}
+
+
+@pytest.mark.parametrize("wrong", [{"before": "x"}, {"after": "é"}, {"after": "abc"}, {"after": "_w=="}])
+async def test_a_search_goes_on_only_where_a_page_has_ended(operator: httpx.AsyncClient, wrong: dict[str, str]) -> None:
+    answer = await operator.get("/devices", params={"name": "phone", **wrong})
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+async def test_a_device_is_listed_with_when_it_was_seen(operator: httpx.AsyncClient, pairlock: Pairlock) -> None:
+    paired = await pair(operator, pairlock)
+    await (await pairlock._runtime.ready()).touch({paired["device_id"]: 1234.5})
+    assert (await operator.get("/devices")).json()["devices"][0]["seen_at"] == 1234.5
+
+
 async def test_a_device_is_listed_with_what_an_operator_needs(
     operator: httpx.AsyncClient, pairlock: Pairlock, clock: FakeClock
 ) -> None:

@@ -13,7 +13,7 @@ from tests.app.parts import AS_OPERATOR, bearer, client_of, pair, start
 from tests.app.scene import alice_or_bob
 from tests.app.test_callers import begin
 from tests.app.test_code_side import AS_BOB, mint, redeem
-from tests.services.parts import SENSORS, UNLIMITED, Make, wrong
+from tests.services.parts import SENSORS, UNLIMITED, FailingStore, Make, away, wrong
 
 pytestmark = pytest.mark.anyio
 
@@ -302,3 +302,24 @@ async def test_a_page_of_the_audit_starts_below_a_seq(alice: httpx.AsyncClient, 
     answer = await alice.get("/audit", params={"before": before})
     assert said(answer) == (400, "invalid_request")
     assert answer.json()["detail"] == "before must be the seq of an event"
+
+
+# Health
+
+
+async def test_a_load_balancer_is_told_that_all_is_well(make: Make) -> None:
+    async with client_of(make(store="memory://").app) as stranger:
+        answer = await stranger.get("/health")
+        assert answer.json() == {"status": "ok", "store": True, "schema": True, "feed": True}
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+        assert (await stranger.head("/health")).status_code == 200
+
+
+async def test_a_load_balancer_is_told_what_fails_and_to_come_again(make: Make) -> None:
+    pairlock = make(store=(store := FailingStore()))
+    await pairlock.start()
+    store.errors = {"check": away()}
+    async with client_of(pairlock.app) as stranger:
+        answer = await stranger.get("/health")
+        assert answer.json() == {"status": "unavailable", "store": False, "feed": True}
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

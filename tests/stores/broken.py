@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -227,6 +227,69 @@ class ListsExpired(MemoryStore):
         return await super().list_requests(live_at=live_at - 1, **how)
 
 
+class FindsInnerWords(MemoryStore):
+    """Searches for names that have it anywhere."""
+
+    async def search_devices(self, prefix: str, *, after: str | None = None, limit: int = 100) -> list[Device]:
+        found = {device.name_key: device for device in self._paired() if prefix in device.name_key}
+        return [found[key] for key in sorted(key for key in found if key > (after or ""))[:limit]]
+
+
+class SearchesRevoked(MemoryStore):
+    async def search_devices(self, prefix: str, *, after: str | None = None, limit: int = 100) -> list[Device]:
+        found = {device.name_key: device for device in self._all(Device) if device.name_key.startswith(prefix)}
+        return [found[key] for key in sorted(key for key in found if key > (after or ""))[:limit]]
+
+
+class SearchesByName(MemoryStore):
+    """Goes on after a name, and leaves others of that name out."""
+
+    async def search_devices(self, prefix: str, *, after: str | None = None, limit: int = 100) -> list[Device]:
+        last = None if after is None else after.partition("\n")[0] + "\n\U0010ffff"
+        return await super().search_devices(prefix, after=last, limit=limit)
+
+
+class SeenInCommits(MemoryStore):
+    """Takes from a commit when a device was seen."""
+
+    async def commit(self, *writes: Write) -> None:
+        await super().commit(*writes)
+        for write in writes:
+            if not isinstance(write, Log) and isinstance(write.record, Device) and write.record.seen_at is not None:
+                self._data.seen[write.record.id] = write.record.seen_at
+
+
+class SeenLast(MemoryStore):
+    """The last that is told counts, not the latest."""
+
+    async def touch(self, seen: Mapping[str, float]) -> None:
+        self._data.seen.update({id: at for id, at in seen.items() if id in self._data.records[Device]})
+
+
+class SeenAsAChange(MemoryStore):
+    """Makes a new version of what was seen."""
+
+    async def touch(self, seen: Mapping[str, float]) -> None:
+        await super().touch(seen)
+        for device in (await self.find(Device, id) for id in seen):
+            if device is not None:
+                await self.commit(Swap(device.evolve()))
+
+
+class PurgesAll(MemoryStore):
+    """Drops all at once, however much it is."""
+
+    async def purge(self, now: float, limit: int = 1000) -> Counter[str]:
+        return await super().purge(now, 10**9)
+
+
+class ForgetsToClose(MemoryStore):
+    """Says that all is well when it is not open."""
+
+    async def check(self) -> None:
+        return None
+
+
 def _check_version(data: MemoryData, write: Any) -> Record | None:
     before = data.records[type(write.record)].get(write.record.id)
     expected = write.record.version - 1 if isinstance(write, Swap) else None
@@ -288,3 +351,11 @@ TestOldestFirst = suite_for(OldestFirst)
 TestOverlapsPages = suite_for(OverlapsPages)
 TestShowsRevoked = suite_for(ShowsRevoked)
 TestListsExpired = suite_for(ListsExpired)
+TestFindsInnerWords = suite_for(FindsInnerWords)
+TestSearchesRevoked = suite_for(SearchesRevoked)
+TestSearchesByName = suite_for(SearchesByName)
+TestSeenInCommits = suite_for(SeenInCommits)
+TestSeenLast = suite_for(SeenLast)
+TestSeenAsAChange = suite_for(SeenAsAChange)
+TestPurgesAll = suite_for(PurgesAll)
+TestForgetsToClose = suite_for(ForgetsToClose)

@@ -91,6 +91,20 @@ TEETH: dict[str, tuple[str, ...]] = {
         "test_a_request_is_live_until_the_moment_it_expires",
         "test_pages_of_requests_leave_nothing_out",
     ),
+    "TestFindsInnerWords": ("test_devices_are_searched_by_the_beginning_of_their_folded_name",),
+    "TestSearchesRevoked": (MODEL, "test_a_search_finds_paired_devices_under_the_names_they_have"),
+    "TestSearchesByName": ("test_pages_of_a_search_leave_nothing_out",),
+    "TestSeenInCommits": (
+        "test_being_seen_makes_no_new_version_and_no_event",
+        "test_a_commit_says_nothing_of_being_seen",
+    ),
+    "TestSeenLast": ("test_the_latest_time_of_being_seen_counts",),
+    "TestSeenAsAChange": (
+        MODEL,
+        "test_being_seen_makes_no_new_version_and_no_event",
+    ),
+    "TestPurgesAll": ("test_a_purge_drops_no_more_at_once_than_it_is_told",),
+    "TestForgetsToClose": ("test_a_handle_that_is_not_open_says_so_at_every_call",),
 }
 
 
