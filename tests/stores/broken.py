@@ -263,7 +263,8 @@ class SeenLast(MemoryStore):
     """The last that is told counts, not the latest."""
 
     async def touch(self, seen: Mapping[str, float]) -> None:
-        self._data.seen.update({id: at for id, at in seen.items() if id in self._data.records[Device]})
+        kept = self._data.records[Device]
+        self._data.seen.update({device_id: at for device_id, at in seen.items() if device_id in kept})
 
 
 class SeenAsAChange(MemoryStore):
@@ -271,8 +272,8 @@ class SeenAsAChange(MemoryStore):
 
     async def touch(self, seen: Mapping[str, float]) -> None:
         await super().touch(seen)
-        for device in (await self.find(Device, id) for id in seen):
-            if device is not None:
+        for device_id in seen:
+            if device := await self.find(Device, device_id):
                 await self.commit(Swap(device.evolve()))
 
 
