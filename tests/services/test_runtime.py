@@ -14,7 +14,10 @@ from pairlock import Pairlock, Permissions, Prompt
 from pairlock._core.records import Device, PairingRequest
 from pairlock._core.states import State
 from pairlock.errors import InvalidToken, NotFound, TemporarilyUnavailable
-from pairlock.testing import FakeClock, a_device
+from pairlock.services.runtime import ACTED_UPON_AT_ONCE
+from pairlock.stores.contract import Log
+from pairlock.stores.memory import MemoryData, MemoryStore
+from pairlock.testing import FakeClock, a_device, an_event
 from tests.services.parts import (
     FailingStore,
     Make,
@@ -131,6 +134,41 @@ async def test_a_database_put_back_to_an_older_state_is_noticed(
     await asyncio.wait([following])
     with pytest.raises(InvalidToken):  # its device is not in there
         await pairlock.verify(token)
+
+
+async def test_events_whose_numbers_were_given_anew_are_noticed_when_the_feed_is_back(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = MemoryData()
+    pairlock, operator = make(store=(store := FailingStore(MemoryStore(data)))), make(store=MemoryStore(data))
+    device = (await pair(operator)).device
+    grant = await pairlock.verify(operator.tokens.access(device)[0])
+    store.ends = True
+    store.errors = {"watch": away()}  # and meanwhile another server takes over, which lacks the last event
+    await until(lambda: not store.ends and store.calls["watch"] > 1)
+    lost = data.events.pop()
+    data.last_seq -= 1
+    await operator.devices.revoke(device.id)
+    await operator.pairing.start("Phone")
+    assert data.events[-1].seq > lost.seq
+    store.errors = {}
+    await until(lambda: "put back to an older state" in caplog.text)
+    await until(lambda: permitted(grant) == (False, False), seconds=1)
+    with pytest.raises(InvalidToken):
+        await pairlock.verify(operator.tokens.access(device)[0])
+
+
+async def test_a_feed_that_is_taken_up_again_ends_nothing(make: Make) -> None:
+    data = MemoryData()
+    pairlock, operator = make(store=(store := FailingStore(MemoryStore(data)))), make(store=MemoryStore(data))
+    grant = await pairlock.verify(await paired_token(operator))
+    for _ in range(3):
+        store.ends = True
+        await operator.pairing.start("Phone")
+        await until(lambda: not store.ends)
+    watched = store.calls["watch"]
+    await until(lambda: store.calls["watch"] > watched or store.calls["batch"] > 8)
+    assert permitted(grant) == (True, True)
 
 
 # The feed is lost
@@ -508,3 +546,44 @@ async def test_who_watches_is_told_that_it_was_closed_and_does_not_start_it_agai
     assert await asyncio.wait_for(watching, 1) == 1
     assert store.calls["open"] == opened
     assert not pairlock._runtime._listeners
+
+
+async def test_whoever_waits_is_answered_when_the_service_is_closed(make: Make, store: FailingStore) -> None:
+    pairlock = make(store=store)
+    started = await pairlock.pairing.start("Phone")
+    waiting = asyncio.create_task(pairlock.pairing.wait(started.request.id, started.secret, 25))
+    await until(lambda: bool(pairlock._runtime._waiters))
+    await asyncio.sleep(0.05)
+    await pairlock.aclose()
+    assert (await asyncio.wait_for(waiting, 1)).state is State.PENDING
+    assert store.calls["open"] == 1
+
+
+async def test_closing_does_not_wait_for_a_store_that_is_away(make: Make, store: FailingStore) -> None:
+    pairlock = make(store=store)
+    await pairlock.verify(await paired_token(pairlock))
+    store.errors = {"touch": away()}
+    await asyncio.wait_for(pairlock.aclose(), 1)
+
+
+async def test_a_batch_of_many_events_lets_others_run(make: Make) -> None:
+    data = MemoryData()
+    pairlock, operator = make(store=MemoryStore(data)), make(store=MemoryStore(data))
+    for each in (pairlock, operator):
+        await each.start()
+    turns, ended = 0, asyncio.Event()
+
+    async def count() -> None:
+        nonlocal turns
+        while not ended.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    with pairlock._runtime.listening() as heard:
+        counting = asyncio.create_task(count())
+        await operator._runtime.commit(*(Log(an_event()) for _ in range(500)))
+        before = turns
+        await until(lambda: heard.qsize() == 500)
+        ended.set()
+        await counting
+    assert turns - before >= 500 // ACTED_UPON_AT_ONCE
