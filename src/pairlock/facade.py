@@ -28,6 +28,7 @@ from pairlock.asgi.callers import Callers
 from pairlock.asgi.calls import OperatorHook
 from pairlock.asgi.code_side import CodeSide
 from pairlock.asgi.device_side import DeviceSide
+from pairlock.asgi.ending import hearing_of_the_end
 from pairlock.asgi.guard import Guard
 from pairlock.asgi.oauth_side import OAuthSide
 from pairlock.asgi.operator_side import OperatorSide
@@ -214,7 +215,8 @@ class Pairlock:
         """For the host's `lifespan=`: starts before its first request, closes after its last."""
         await self.start()
         try:
-            yield
+            with hearing_of_the_end(self._runtime.part):
+                yield
         finally:
             await self.aclose()
 

@@ -3,6 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairlock.asgi.app import documents_app
+from pairlock.asgi.ending import hearing_of_the_end
 from pairlock.asgi.well_known import WellKnown
 from pairlock.errors import PairlockError
 from pairlock.services.runtime import Runtime
@@ -50,6 +51,7 @@ class Protected:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         try:
-            await self.app(scope, receive, send_on)
+            with hearing_of_the_end(self.runtime.part):
+                await self.app(scope, receive, send_on)
         finally:  # an app that knows no lifespan ends here at once: pairlock starts again with the first request
             await self.runtime.aclose()

@@ -113,12 +113,11 @@ class Runtime:
 
     async def aclose(self) -> None:
         """Tell who waits or is connected, and close the store; a later `ready()` starts again."""
-        for listener in self._listeners:
-            listener.put_nowait(None)
-        for waiter in [waiter for waiters in self._waiters.values() for waiter in waiters]:
-            waiter.wake(is_closed=True)
+        told = self.part()
         if self._task is not None and not self._task.done():
-            await self._part()
+            noted = asyncio.create_task(self.upkeep.write_down_seen())
+            await asyncio.wait([noted, *told], timeout=TO_PART)  # the store may be away, and a peer not listen
+            await _stop([noted])
         task, self._task = self._task, None
         if task is not None and not task.done():
             self._closing = task
@@ -126,6 +125,14 @@ class Runtime:
                 each.cancel()
             await asyncio.wait([task])
             self._closing = None
+
+    def part(self) -> list[asyncio.Task[None]]:
+        """Answer who waits, end the streams and close the WebSockets; tasks that are done when these are closed."""
+        for listener in self._listeners:
+            listener.put_nowait(None)
+        for waiter in [waiter for waiters in self._waiters.values() for waiter in waiters]:
+            waiter.wake(is_closed=True)
+        return [connection.cancel(CLOSING) for connection in tuple(self.connections)]
 
     async def commit(self, *writes: Write) -> None:
         """Write all or nothing, and let this process act upon it at once. Raises Conflict."""
@@ -183,13 +190,6 @@ class Runtime:
             yield queue
         finally:
             self._listeners.discard(queue)
-
-    async def _part(self) -> None:
-        """Tell whoever is connected, and note who was seen; the store may be away, and a peer not listen."""
-        noted = asyncio.create_task(self.upkeep.write_down_seen())
-        told = [connection.cancel(CLOSING) for connection in tuple(self.connections)]
-        await asyncio.wait([noted, *told], timeout=TO_PART)
-        await _stop([noted])
 
     def _act_upon(self, event: AuditEvent) -> None:
         self.standings.apply(event)
