@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pairlock import Client, Operator, Pairlock, Permissions
 from pairlock._core.records import AuditEvent, EventType, Origin, PairingRequest
@@ -16,6 +16,7 @@ from pairlock.errors import InvalidCode
 from pairlock.services.codes import Minted
 from pairlock.services.device_codes import DeviceCode
 from pairlock.services.tokens import Redeemed
+from pairlock.stores import open_store
 from pairlock.stores.contract import Hits, R, Store, Write
 from pairlock.stores.memory import MemoryData, MemoryStore
 from pairlock.stores.sqlite import SQLiteStore
@@ -75,11 +76,13 @@ class RecordingStore(SQLiteStore):
         self.commits.append(writes)
 
 
-# How a handle on the data in a folder is made, again and again. A further store is one more line.
-STORES: Mapping[str, Callable[[Path], Callable[[], Store]]] = {
-    "sqlite": lambda folder: partial(SQLiteStore, folder / "pairlock.db"),
-    "memory": lambda folder: partial(MemoryStore, MemoryData()),
-    "distant": lambda folder: partial(DistantStore, MemoryData()),
+# How a handle on data of a test's own is made, again and again. A further store is one more line.
+STORES: Mapping[str, Callable[[Callable[[str], Any]], Callable[[], Store]]] = {
+    "sqlite": lambda fixture: partial(SQLiteStore, fixture("tmp_path") / "pairlock.db"),
+    "memory": lambda fixture: partial(MemoryStore, MemoryData()),
+    "distant": lambda fixture: partial(DistantStore, MemoryData()),
+    "postgresql": lambda fixture: partial(open_store, fixture("postgres").url()),
+    "valkey": lambda fixture: partial(open_store, fixture("valkey").url()),
 }
 
 

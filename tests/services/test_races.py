@@ -63,9 +63,9 @@ ROUNDS = 20
 
 
 @pytest.fixture(params=STORES)
-def make_handles(request: pytest.FixtureRequest, make: Make, tmp_path: Path) -> MakeHandles:
+def make_handles(request: pytest.FixtureRequest, make: Make) -> MakeHandles:
     """Makes two handles on the same data."""
-    another = STORES[request.param](tmp_path)
+    another = STORES[request.param](request.getfixturevalue)
 
     async def make_two(**settings: Any) -> Handles:
         handles = [make(store=another(), **{"limits": UNLIMITED, **settings}) for _ in range(2)]
