@@ -28,6 +28,8 @@ ONLY = {
     "itsdangerous": {"pairlock._core.tokens"},
     "aiosqlite": {"pairlock.stores.sqlite"},
     "sqlite3": {"pairlock.stores.sqlite", "pairlock.stores.sqlite_schema"},
+    "asyncpg": {"pairlock.stores.postgres", "pairlock.stores.postgres_pool"},
+    "valkey": {"pairlock.stores.valkey_link", "pairlock.stores.valkey_opening"},
     "limits": {"pairlock.services.limiter"},
     "qrcode": {"pairlock.services.pictures"},
     "png": {"pairlock.services.pictures"},  # comes with qrcode[png]

@@ -1,4 +1,4 @@
-"""What the processes of these tests do: `python -m tests.stores.workers WHAT PATH`.
+"""What the processes of these tests do: `python -m tests.stores.workers WHAT URL`.
 
 Each says "ready", waits for a line, works, and says its result as JSON.
 """
@@ -13,8 +13,8 @@ from typing import Any
 
 from pairlock._core.records import PairingRequest
 from pairlock._core.states import State
-from pairlock.stores.contract import Add, Conflict, Log, Swap
-from pairlock.stores.sqlite import SQLiteStore
+from pairlock.stores import open_store
+from pairlock.stores.contract import Add, Conflict, Log, Store, Swap
 from pairlock.testing import a_device, a_request, an_event
 
 ROOT = Path(__file__).parents[2]
@@ -23,10 +23,10 @@ CALLERS = 8
 HITS_EACH = 50
 
 
-def start(what: str, path: Path) -> subprocess.Popen[str]:
-    """A process that does this to the database at that path, once told to go."""
+def start(what: str, url: str) -> subprocess.Popen[str]:
+    """A process that does this to the store of that URL, once told to go."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.stores.workers", what, str(path)],
+        [sys.executable, "-m", "tests.stores.workers", what, url],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -34,9 +34,9 @@ def start(what: str, path: Path) -> subprocess.Popen[str]:
     )
 
 
-def run_together(count: int, what: str, path: Path) -> list[Any]:
+def run_together(count: int, what: str, url: str) -> list[Any]:
     """What so many processes say that did this at the same time."""
-    processes = [start(what, path) for _ in range(count)]
+    processes = [start(what, url) for _ in range(count)]
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -47,7 +47,7 @@ def run_together(count: int, what: str, path: Path) -> list[Any]:
     return [json.loads(process.communicate(timeout=60)[0]) for process in processes]
 
 
-async def open_only(store: SQLiteStore) -> list[str]:
+async def open_only(store: Store) -> list[str]:
     """Open, and say what is there."""
     await store.open()
     await store.commit(Log(an_event()))
@@ -55,7 +55,7 @@ async def open_only(store: SQLiteStore) -> list[str]:
     return ["opened"]
 
 
-async def redeem(store: SQLiteStore) -> list[str]:
+async def redeem(store: Store) -> list[str]:
     """Try to redeem every request several times; the ids of those that worked."""
     await store.open()
     requests = await store.list_requests(live_at=0, limit=10_000)
@@ -78,7 +78,7 @@ async def redeem(store: SQLiteStore) -> list[str]:
     return redeemed
 
 
-async def count(store: SQLiteStore) -> list[str]:
+async def count(store: Store) -> list[str]:
     """Hit one counter many times, and take a third of it back."""
     await store.open()
     for _ in range(HITS_EACH):
@@ -87,7 +87,7 @@ async def count(store: SQLiteStore) -> list[str]:
     return ["counted"]
 
 
-async def write_until_killed(store: SQLiteStore) -> list[str]:
+async def write_until_killed(store: Store) -> list[str]:
     """Pairs that belong together, for ever; says so after each."""
     await store.open()
     number = 0
@@ -98,7 +98,7 @@ async def write_until_killed(store: SQLiteStore) -> list[str]:
         print(number, flush=True)
 
 
-TASKS: dict[str, Callable[[SQLiteStore], Awaitable[list[str]]]] = {
+TASKS: dict[str, Callable[[Store], Awaitable[list[str]]]] = {
     "open": open_only,
     "redeem": redeem,
     "count": count,
@@ -106,10 +106,10 @@ TASKS: dict[str, Callable[[SQLiteStore], Awaitable[list[str]]]] = {
 }
 
 
-async def main(what: str, path: str) -> None:
+async def main(what: str, url: str) -> None:
     print("ready", flush=True)
     sys.stdin.readline()
-    print(json.dumps(await TASKS[what](SQLiteStore(path))))
+    print(json.dumps(await TASKS[what](open_store(url))))
 
 
 if __name__ == "__main__":
