@@ -1,11 +1,12 @@
 """Every benchmark, one after the other, each in a process of its own; a table of all at the end.
 
-It takes some minutes. Leave the machine alone meanwhile; figures are ratios taken side by side, so that a
+It takes six minutes. Leave the machine alone meanwhile; figures are ratios taken side by side, so that a
 busy machine disturbs them little, but not never. What each figure means: docs/performance.md.
 """
 
 import argparse
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -15,9 +16,10 @@ import msgspec
 
 from tests.benchmarks.report import Row, Rows, table
 
+SCRIPTS = [path.stem for path in Path(__file__).parent.glob("p[0-9]*_*.py")]
 BENCHMARKS = {
-    path.stem.partition("_")[0]: path.stem
-    for path in sorted(Path(__file__).parent.glob("p*_*.py"), key=lambda path: int(path.stem.partition("_")[0][1:]))
+    name.partition("_")[0]: name
+    for name in sorted(SCRIPTS, key=lambda name: (int(re.sub(r"\D.*", "", name[1:])), name))
 }
 BENCHMARKS["qr"] = "qr"  # it has no number, for it has no goal
 LISTED = "\n".join(

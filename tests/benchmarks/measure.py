@@ -65,6 +65,21 @@ async def interleave(contenders: Mapping[str, Run], *, rounds: int = ROUNDS, tur
     return Times(turns)
 
 
+async def one_by_one(contenders: Mapping[str, Run], *, rounds: int = ROUNDS) -> Times:
+    """Time single calls, each contender's in every round: of work that cannot be done as often as one likes."""
+    gc.collect()
+    gc.freeze()
+    turns: dict[str, list[float]] = {name: [] for name in contenders}
+    order = list(contenders)
+    for _ in range(rounds):
+        for name in order:
+            turns[name].append(await _timed(contenders[name], 1))
+        order.reverse()
+        await asyncio.sleep(0.001)  # as above
+    gc.unfreeze()
+    return Times(turns)
+
+
 async def _calibrate(run: Run, turn: float) -> int:
     """How many calls make up a turn; warms up by the way. The fastest of some, for a hiccup would shorten all turns."""
     count = 1

@@ -2,51 +2,54 @@
 
 The check is the guard's own condition: has the device's standing changed since these verdicts were reached,
 and is the feed of changes alive? It is timed by itself, less the loop around it. The other process is a real
-one on the same SQLite file: it asks its own guard every millisecond, and tells when that refused first. The
-time runs from the return of `revoke()`, by the clock that both share.
+one on the same store: it asks its own guard every millisecond, and tells when that refused first, and when it
+closed a WebSocket of the device. The time runs from the return of `revoke()`, by the clock that both share.
 """
 
 import asyncio
-import os
 import sys
-import tempfile
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import repeat
-from pathlib import Path
 from random import Random
 from statistics import median
 from time import monotonic
 
 from pairlock import Pairlock
 from pairlock._core.grants import Grant
+from pairlock.asgi.guard import Guard
 from tests.benchmarks.measure import Run, interleave
-from tests.benchmarks.paired import a_scope, pair, pairing, plain_app, status_of
+from tests.benchmarks.others import Other, hear, is_other, other_process, say
+from tests.benchmarks.paired import a_scope, pair, pairing, status_of
+from tests.benchmarks.places import STORES, place
 from tests.benchmarks.report import Row, Rows, microseconds, script
+from tests.benchmarks.sockets import Socket, live_app
 
 REVOCATIONS = 30
 ASK_EVERY = 0.001
-OTHER = "--other-process"
 
 
-async def measure() -> Rows:
-    with tempfile.TemporaryDirectory() as folder:
-        store = f"sqlite:///{Path(folder) / 'benchmark.db'}"
-        async with pairing(store) as pairlock:
-            check = await _check_seconds(pairlock)
-            async with _other_process(store) as other:
-                delays = sorted([await _delay(pairlock, other, serial) for serial in range(REVOCATIONS)])
-    shown = f"{REVOCATIONS} revocations"
+async def measure(stores: str) -> Rows:
+    async with pairing() as pairlock:
+        check = await _check_seconds(pairlock)
+    hot = Row("P11", "revocation check, hot path", microseconds(check), "added to a loop", check * 1e6, 0.1, unit="µs")
+    return [hot, *[row for store in stores.split(",") for row in await elsewhere(store)]]
+
+
+async def elsewhere(store: str) -> Rows:
+    """How soon another process on this store knows."""
+    with place(store) as url:
+        async with pairing(url) as pairlock, other_process("tests.benchmarks.p11_revocation", url) as other:
+            delays = [await _delays(pairlock, other, serial) for serial in range(REVOCATIONS)]
+    refused, closed = map(sorted, zip(*delays, strict=True))
     return [
-        Row("P11", "revocation check, hot path", microseconds(check), "added to a loop", check * 1e6, 0.1, unit="µs"),
-        _seen("median", median(delays), shown, None),
-        _seen("p99", delays[-1], shown, 1),  # of 30, the slowest
+        _seen(f"other process refuses, median, {store}", median(refused), None),
+        _seen(f"other process refuses, p99, {store}", refused[-1], 1),  # of 30, the slowest
+        _seen(f"it closes a WebSocket, median, {store}", median(closed), None),
+        _seen(f"it closes a WebSocket, p99, {store}", closed[-1], 1),
     ]
 
 
-def _seen(which: str, delay: float, shown: str, goal: float | None) -> Row:
-    return Row("P11", f"other process refuses, {which}", microseconds(delay), shown, delay, goal, unit="s")
+def _seen(what: str, delay: float, goal: float | None) -> Row:
+    return Row("P11", what, microseconds(delay), f"{REVOCATIONS} revocations", delay, goal, unit="s")
 
 
 async def _check_seconds(pairlock: Pairlock) -> float:
@@ -71,58 +74,41 @@ def empty_loop(count: int) -> None:
         pass
 
 
-async def _delay(pairlock: Pairlock, other: Process, serial: int) -> float:
-    """How long after `revoke()` the other process still answered."""
+async def _delays(pairlock: Pairlock, other: Other, serial: int) -> tuple[float, float]:
+    """How long after `revoke()` the other process still answered, and kept a WebSocket open."""
     token = await pair(pairlock)
     grant = await pairlock.verify(token)
-    await _say(other, token)
-    if await _hear(other) != "admitted":
+    await other.say(token)
+    if await other.hear() != "admitted":
         raise RuntimeError("the other process refuses a good token")
     await asyncio.sleep(Random(serial).uniform(0, 0.2))  # so that revocations fall anywhere between two polls
     await pairlock.devices.revoke(grant.device_id)
     revoked_at = monotonic()
-    return max(float(await _hear(other)) - revoked_at, 0)
+    refused_at, closed_at = map(float, (await other.hear()).split())
+    return max(refused_at - revoked_at, 0), max(closed_at - revoked_at, 0)
 
 
-@asynccontextmanager
-async def _other_process(store: str) -> AsyncIterator[Process]:
-    command = [sys.executable, "-m", "tests.benchmarks.p11_revocation", OTHER, store]
-    other = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=os.environ)
-    try:
-        yield other
-    finally:
-        other.terminate()
-        await other.wait()
+async def serve_as_other_process(url: str) -> None:
+    """For each token that is told: say that it is admitted, ask until it is refused, say when that was."""
+    async with pairing(url) as pairlock:
+        guard = pairlock.guard(live_app)
+        while token := await hear():
+            await _until_refused(guard, token)
 
 
-async def _say(other: Process, line: str) -> None:
-    assert other.stdin is not None
-    other.stdin.write(line.encode() + b"\n")
-    await other.stdin.drain()
-
-
-async def _hear(other: Process) -> str:
-    assert other.stdout is not None
-    return (await other.stdout.readline()).decode().strip()
-
-
-async def serve_as_other_process(store: str) -> None:
-    """For each token on the standard input: say that it is admitted, ask until it is refused, say when that was."""
-    loop = asyncio.get_running_loop()
-    async with pairing(store) as pairlock:
-        guard = pairlock.guard(plain_app)
-        while token := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
-            scope = a_scope(token)
-            sys.stdout.write("admitted\n" if await status_of(guard, scope) == 200 else "refused\n")
-            sys.stdout.flush()
-            while await status_of(guard, scope) == 200:  # noqa: ASYNC110  # asks as a device would
-                await asyncio.sleep(ASK_EVERY)
-            sys.stdout.write(f"{monotonic()}\n")
-            sys.stdout.flush()
+async def _until_refused(guard: Guard, token: str) -> None:
+    scope, socket = a_scope(token), Socket(guard, token)
+    await socket.open()
+    say("admitted" if await status_of(guard, scope) == 200 else "refused")
+    while await status_of(guard, scope) == 200:  # noqa: ASYNC110  # asks as a device would
+        await asyncio.sleep(ASK_EVERY)
+    refused_at = monotonic()
+    await socket.closed.wait()
+    say(f"{refused_at} {socket.closed_at}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == [OTHER]:
+    if is_other():
         asyncio.run(serve_as_other_process(sys.argv[2]))
     else:
-        script(measure, __doc__)
+        script(measure, __doc__, stores=",".join(STORES))

@@ -3,7 +3,8 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import msgspec
 
@@ -49,6 +50,16 @@ def microseconds(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs" if seconds < 999e-6 else f"{seconds * 1e3:.3g} ms"
 
 
+def megabytes(count: float) -> str:
+    """So many bytes as the tables show them."""
+    return f"{count / 1e6:.3g} MB"
+
+
+def kilobytes(count: float) -> str:
+    """So many bytes as the tables show them."""
+    return f"{count / 1e3:.3g} KB"
+
+
 def table(rows: Iterable[Row]) -> str:
     """The rows as a Markdown table that is aligned to be read as it is."""
     lines = [HEADINGS, *(row.cells() for row in rows)]
@@ -57,14 +68,19 @@ def table(rows: Iterable[Row]) -> str:
     return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in ruled)
 
 
-def script(measure: Callable[[], Awaitable[Rows]], doc: str | None, arguments: Sequence[str] | None = None) -> None:
-    """Run one benchmark alone: its table, or with --json its rows."""
+def script(measure: Callable[..., Awaitable[Rows]], doc: str | None, **options: Any) -> None:
+    """Run one benchmark alone: its table, or with --json its rows.
+
+    `options` are what it may be told, with what holds where it is not.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the rows as JSON instead of a table")
-    wanted = parser.parse_args(arguments)
+    for name, default in options.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"by default {default}")
+    wanted = parser.parse_args()
 
     async def run() -> Rows:
-        return await measure()
+        return await measure(**{name: getattr(wanted, name) for name in options})
 
     rows = asyncio.run(run())
     sys.stdout.write((msgspec.json.encode(rows).decode() if wanted.json else f"{doc}\n\n{table(rows)}") + "\n")

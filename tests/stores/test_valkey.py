@@ -201,6 +201,17 @@ class TestKeys:
         assert await store.hit("key", 0.1, at) == Hits(1, at + 0.1)
         assert (await store.hit("key", 0.1, at + 0.1)).count == 1
 
+    async def test_numbers_that_a_failover_lost_are_not_given_again(self, valkey: Valkey, store: ValkeyStore) -> None:
+        await store.commit(Log(an_event()))
+        (kept,) = await store.list_events()
+        await store.commit(*(Log(an_event(name="lost")) for _ in range(3)))
+        last = (await store.list_events())[0].seq
+        ask(valkey, "DEL", f"{store._base}events")
+        ask(valkey, "SET", f"{store._base}seq", kept.seq)
+        assert (await anext(store.watch(last))).cursor == kept.seq
+        await store.commit(Log(an_event(name="new")))
+        assert [event.name for event in (await anext(store.watch(last))).events] == ["new"]
+
     async def test_scripts_that_the_server_forgot_are_told_again(self, valkey: Valkey, store: ValkeyStore) -> None:
         feed = store.watch()
         await anext(feed)

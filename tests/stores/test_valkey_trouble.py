@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from valkey.exceptions import OutOfMemoryError
@@ -27,20 +27,24 @@ from tests.stores.valkey_servers import (
     meet,
     replica_of,
     started,
+    wait_until_whole,
     watched_by_sentinel,
 )
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.anyio
 
 PAUSE = 0.02
 PATIENCE = 20.0
+LENIENCE = 3.0  # seconds; on a machine that is busy with other things too
 
 
 class Life:
     """A handle that commits and a handle that watches, through whatever happens to their server."""
 
-    def __init__(self, url: str) -> None:
-        self.writing, self.watching = ValkeyStore(url, timeout=1), ValkeyStore(url, timeout=1)
+    def __init__(self, url: str, timeout: float = 4) -> None:
+        self.writing, self.watching = ValkeyStore(url, timeout=timeout), ValkeyStore(url, timeout=timeout)
         self.acknowledged: list[str] = []
         self.seen: list[AuditEvent] = []
         self.failures = 0
@@ -48,25 +52,29 @@ class Life:
 
     @contextlib.asynccontextmanager
     async def going_on(self) -> AsyncIterator[None]:
-        """Everything goes on meanwhile; after it there is still time to see what was committed."""
-        await self.writing.open()
-        await self.watching.open()
-        watching = asyncio.create_task(self._watch())
-        writing = asyncio.create_task(self._write())
+        """Everything goes on meanwhile; after it, what was committed is seen, and is whole."""
+        tasks: list[asyncio.Task[None]] = []
         try:
+            await self.writing.open()
+            await self.watching.open()
+            tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._watch())]
             await self.more()
             yield
             await self.more()
-            writing.cancel()
-            await asyncio.wait([writing])
-            events = await self.writing.list_events(limit=100_000)
-            async with asyncio.timeout(PATIENCE):
-                while len(self.seen) < len(events):  # noqa: ASYNC110  # a test looks on
-                    await asyncio.sleep(PAUSE)
+            await _end(tasks.pop(0))
+            await self._catch_up()
+            await self._assert_whole()
         finally:
-            watching.cancel()
-            writing.cancel()
-            await asyncio.wait([watching, writing])
+            for task in tasks:
+                await _end(task)
+            await self.writing.aclose()
+            await self.watching.aclose()
+
+    async def _catch_up(self) -> None:
+        events = await persist(partial(self.writing.list_events, limit=100_000))
+        async with asyncio.timeout(PATIENCE):
+            while len(self.seen) < len(events):  # noqa: ASYNC110  # a test looks on
+                await asyncio.sleep(PAUSE)
 
     async def more(self, count: int = 30) -> None:
         """Wait until so many more were committed, and acknowledged."""
@@ -98,17 +106,29 @@ class Life:
                         self.seen += batch.events
             await asyncio.sleep(PAUSE)
 
-    async def assert_whole(self) -> None:
+    async def _assert_whole(self) -> None:
         """Each commit is whole, seen once and in order; those that were acknowledged are there, once."""
-        events = (await self.writing.list_events(limit=100_000))[::-1]
-        devices = await self.watching.list_devices(limit=100_000)
+        events = (await persist(partial(self.writing.list_events, limit=100_000)))[::-1]
+        devices = await persist(partial(self.watching.list_devices, limit=100_000))
         names = [event.name for event in events]
         assert self.seen == events
         assert len(set(names)) == len(names)
         assert {device.id for device in devices} == set(names)
         assert set(self.acknowledged) <= set(names)
-        await self.writing.aclose()
-        await self.watching.aclose()
+
+
+async def persist(read: Callable[[], Awaitable[T]]) -> T:
+    """What this reads, as soon as the store answers."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with contextlib.suppress(TemporarilyUnavailable):
+                return await read()
+            await asyncio.sleep(PAUSE)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 @pytest.fixture
@@ -156,17 +176,15 @@ class TestServerGone:
                 await asyncio.to_thread(own.start)
                 await life.more()
         assert life.failures
-        await life.assert_whole()
 
     async def test_nothing_is_lost_when_the_server_stands_still(self, own: Valkey) -> None:
-        life = Life(own.url())
+        life = Life(own.url(), timeout=1)
         async with life.going_on():
             for _ in range(2):
                 with own.frozen():
                     await asyncio.sleep(1.3)
                 await life.more()
         assert life.failures
-        await life.assert_whole()
 
     async def test_a_server_that_stands_still_is_not_waited_for(self, own: Valkey) -> None:
         store = ValkeyStore(own.url(), timeout=0.5)
@@ -177,13 +195,13 @@ class TestServerGone:
             for call in (partial(store.find, Device, "x"), partial(store.commit, Add(a_device())), store.list_devices):
                 begun = time.monotonic()
                 assert "no answer within 0.25 s" in str(await fails(call()))
-                assert 0.4 < time.monotonic() - begun < 1
+                assert 0.4 < time.monotonic() - begun < LENIENCE
             begun = time.monotonic()
             await fails(anext(feed))
-            assert time.monotonic() - begun < 2
+            assert time.monotonic() - begun < LENIENCE
             begun = time.monotonic()
             await asyncio.gather(*(fails(store.hit(str(number), 1, 1)) for number in range(3 * CALLS)))
-            assert time.monotonic() - begun < 2
+            assert time.monotonic() - begun < LENIENCE
         await store.check()
         await store.aclose()
 
@@ -195,15 +213,25 @@ class TestServerGone:
             await asyncio.sleep(PAUSE)
             begun = time.monotonic()
             await store.aclose()
-            assert time.monotonic() - begun < 1.5
+            assert time.monotonic() - begun < LENIENCE
             await fails(asking)
 
     async def test_calls_go_on_after_a_restart_that_nobody_noticed(self, own: Valkey) -> None:
-        store = ValkeyStore(own.url())
+        await self.count_through_a_restart(own)
+
+    async def test_calls_to_a_cluster_go_on_too(self) -> None:
+        with cluster_of_one() as node:
+            await self.count_through_a_restart(node)
+
+    async def count_through_a_restart(self, server: Valkey) -> None:
+        """Of many hits at once, those after a restart find only connections that are dead."""
+        store = ValkeyStore(server.url())
         await store.open()
         await asyncio.gather(*(store.hit("key", 60, 1) for _ in range(CALLS)))
-        own.stop()
-        own.start()
+        server.stop()
+        server.start()
+        if isinstance(server, Node):
+            wait_until_whole(server)
         hits = await asyncio.gather(*(store.hit("key", 60, 1) for _ in range(2 * CALLS)))
         assert sorted(hit.count for hit in hits) == list(range(CALLS + 1, 3 * CALLS + 1))
         await store.aclose()
@@ -280,22 +308,17 @@ class TestFailover:
                 await asyncio.to_thread(self.kill_replicated, primary)
                 await life.more()
             assert life.failures
-            await life.assert_whole()
 
     async def test_a_primary_that_stands_still_is_replaced(self) -> None:
         primary = Valkey("--appendonly", "yes", "--repl-diskless-sync-delay", "0")
         with started(primary), contextlib.closing(replica_of(primary)), watched_by_sentinel(primary) as sentinel:
-            store = ValkeyStore(sentinel.url(), timeout=1)
+            store = ValkeyStore(sentinel.url(), timeout=2)
             await store.open()
             await store.commit(Add(device := a_device()))
             ask(primary, "WAIT", 1, 5000)
             with primary.frozen():
-                async with asyncio.timeout(PATIENCE):
-                    while True:
-                        with contextlib.suppress(TemporarilyUnavailable):
-                            await store.commit(Swap(device.evolve()))
-                            break
-                assert await store.list_devices() == [device.evolve()]
+                await persist(partial(store.commit, Swap(device.evolve())))
+                assert await persist(store.list_devices) == [device.evolve()]
             await store.aclose()
 
     def kill_replicated(self, primary: Valkey) -> None:
@@ -313,7 +336,6 @@ class TestFailover:
                 await asyncio.to_thread(self.kill_replicated, node)
                 ask(other, "CLUSTER", "FAILOVER", "TAKEOVER")
                 await life.more()
-            await life.assert_whole()
 
     async def test_a_node_that_was_alone_is_found_again(self) -> None:
         with cluster_of_one() as node:
@@ -323,7 +345,6 @@ class TestFailover:
                 await asyncio.sleep(0.2)
                 await asyncio.to_thread(node.start)
                 await life.more()
-            await life.assert_whole()
 
 
 class TestConnectionLost:
@@ -389,7 +410,7 @@ class TestConnectionLost:
         begun = time.monotonic()
         with proxy.holding():
             await fails(store.commit(Add(device := a_device()), Log(an_event())))
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < LENIENCE + 2
         assert len(await store.list_events()) == len(await store.list_devices()) == 1  # done, once
         assert await store.find(Device, device.id) == device
 

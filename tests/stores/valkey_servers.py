@@ -49,7 +49,7 @@ class Sentinel(Valkey):
             f"port {self.port}",
             "bind 127.0.0.1",
             f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} 1",
-            f"sentinel down-after-milliseconds {SERVICE} 300",
+            f"sentinel down-after-milliseconds {SERVICE} 700",
             f"sentinel failover-timeout {SERVICE} 2000",
         )
         (self.folder / "sentinel.conf").write_text("\n".join(lines))
@@ -100,18 +100,19 @@ def cluster_of_one() -> Iterator[Node]:
     node = Node()
     with started(node):
         ask(node, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        until(lambda: _is_whole(node))
+        wait_until_whole(node)
         yield node
 
 
-def _is_whole(node: Node) -> bool:
-    return "cluster_state:ok" in ask(node, "CLUSTER", "INFO")
+def wait_until_whole(node: Node) -> None:
+    """Until this node knows who has each hash slot."""
+    until(lambda: "cluster_state:ok" in ask(node, "CLUSTER", "INFO"))
 
 
 def meet(node: Node, other: Node) -> None:
     """Let a new node join the cluster of another."""
     ask(node, "CLUSTER", "MEET", "127.0.0.1", other.port, other.bus_port)
-    until(lambda: _is_whole(node))
+    wait_until_whole(node)
 
 
 def follow(node: Node, other: Node) -> None:

@@ -40,13 +40,15 @@ LOST = (
 
 
 class Servers(Protocol):
-    """What the library's clients have in common for us."""
+    """What the library's clients have in common for us. `generation` counts how often it was renewed."""
+
+    generation: int
 
     async def execute(self, *words: str | bytes | int) -> Any:
         """The answer to a command."""
 
-    async def renew(self) -> None:
-        """Make the next call on a new connection."""
+    async def renew(self, generation: int) -> None:
+        """Make further calls on new connections, unless somebody has seen to it since this generation."""
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -55,7 +57,7 @@ class Servers(Protocol):
 class Renewable(ConnectionPool):
     """A pool that can let go of its idle connections while others are in use."""
 
-    async def renew(self) -> None:
+    async def drop_idle(self) -> None:
         """In one go, so that nobody is given one of them meanwhile."""
         idle, self._available_connections = self._available_connections, []
         for connection in idle:
@@ -70,6 +72,7 @@ class OneServer:
     """A server, or the primary that Sentinels name."""
 
     def __init__(self, pool: Renewable, *sentinels: Valkey) -> None:
+        self.generation = 0
         self._pool = pool
         self._client = Valkey.from_pool(pool)
         self._sentinels = sentinels
@@ -78,9 +81,11 @@ class OneServer:
         """The answer to a command."""
         return await self._client.execute_command(*words)  # type: ignore[no-untyped-call]  # the library's
 
-    async def renew(self) -> None:
-        """Make the next call on a new connection."""
-        await self._pool.renew()
+    async def renew(self, generation: int) -> None:
+        """Make further calls on new connections, unless somebody has seen to it since this generation."""
+        if generation == self.generation:
+            self.generation += 1
+            await self._pool.drop_idle()
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -92,6 +97,7 @@ class Cluster:
     """The server that has our hash slot. The library's client does not outlive the loss of the nodes it knows."""
 
     def __init__(self, make: Callable[[], ValkeyCluster]) -> None:
+        self.generation = 0
         self._make = make
         self._client = make()
 
@@ -104,11 +110,13 @@ class Cluster:
             if client is not self._client:  # given up meanwhile, when it may have been about to connect
                 await client.aclose()
 
-    async def renew(self) -> None:
+    async def renew(self, generation: int) -> None:
         """Begin again with the nodes of the URL; what others have asked for breaks off, and is asked again."""
-        client, self._client = self._client, self._make()
-        with contextlib.suppress(*FAILED):
-            await client.aclose()
+        if generation == self.generation:
+            self.generation += 1
+            client, self._client = self._client, self._make()
+            with contextlib.suppress(*FAILED):
+                await client.aclose()
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -177,7 +185,6 @@ class Link:
             except LOST:
                 if not again:
                     raise
-                await self._servers.renew()
             return await self._ask(ask)
 
     async def _run(self, script: Script, *words: str | bytes | int) -> Any:
@@ -195,12 +202,15 @@ class Link:
 
     async def _ask(self, ask: Callable[[], Awaitable[T]], expected: float = 0) -> T:
         """What this gives. `expected` is how long it takes when all is well."""
-        patience = self._address.timeout / ATTEMPTS + expected
+        patience, generation = self._address.timeout / ATTEMPTS + expected, self._servers.generation
         try:
             async with asyncio.timeout(patience):
                 return await ask()
-        except TimeoutError as error:
-            raise TimeoutError(f"no answer within {patience:g} s") from error
+        except LOST as error:
+            await self._servers.renew(generation)
+            if isinstance(error, TimeoutError):
+                raise TimeoutError(f"no answer within {patience:g} s") from error
+            raise
 
     @contextlib.asynccontextmanager
     async def _counted(self) -> AsyncIterator[None]:
@@ -209,9 +219,6 @@ class Link:
         self._all_done.clear()
         try:
             yield
-        except LOST as error:
-            await self._servers.renew()
-            raise TemporarilyUnavailable(retry_after=1) from error
         except FAILED as error:
             raise TemporarilyUnavailable(retry_after=1) from error
         finally:
