@@ -40,7 +40,7 @@ RETRY_AFTER = 1.0
 LOOK_EVERY = 0.002
 PATIENCE = 30.0  # seconds until those who begin together wait
 APPROVALS = 100  # by each process
-BETWEEN = 0.1  # seconds between two of them, at most
+BETWEEN = 0.1  # seconds between two of another process, at most
 SECRET = "a-secret-that-all-of-these-devices-share"
 
 Approve = Callable[[str], Awaitable[float]]  # a request; when it was done
@@ -152,9 +152,8 @@ async def _begin(waiting: list[Waiting]) -> list[asyncio.Task[None]]:
 
 async def approve_each(waiting: Iterable[Waiting], approve: Approve) -> list[float]:
     """How long after its approval each device had its answer."""
-    delays, chance = [], Random(0)
+    delays = []
     for each in waiting:
-        await asyncio.sleep(chance.uniform(0, BETWEEN))
         done_at = await approve(each.request_id)
         delays.append(max(await each.approved - done_at, 0))
     return delays
@@ -169,9 +168,11 @@ async def approve(pairlock: Pairlock, request_id: str) -> float:
 @asynccontextmanager
 async def elsewhere(url: str) -> AsyncIterator[Approve]:
     """Approves by another process."""
+    chance = Random(0)
     async with other_process("tests.benchmarks.p14_waiting", url) as other:
 
         async def told(request_id: str) -> float:
+            await asyncio.sleep(chance.uniform(0, BETWEEN))  # so that approvals fall anywhere between two polls
             await other.say(request_id)
             return float(await other.hear())
 

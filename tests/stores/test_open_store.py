@@ -48,8 +48,10 @@ def test_nothing_is_made_before_it_is_opened(tmp_path: Path) -> None:
     [
         (
             "",
-            "known are sqlite:///relative.db, sqlite:////absolute/path.db, postgresql://host/database,"
-            " valkey://host, redis://host and memory://",
+            (
+                "known are sqlite:///relative.db, sqlite:////absolute/path.db, postgresql://host/database,"
+                " valkey://host, redis://host and memory://"
+            ),
         ),
         ("pairlock.db", "known are sqlite:///"),
         ("sqlite:pairlock.db", "known are sqlite:///"),
