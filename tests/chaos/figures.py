@@ -46,6 +46,11 @@ class Row(Struct, frozen=True):
     refused: list[float]
     closed: list[float]
 
+    @property
+    def slowest_to_revoke(self) -> float:
+        """How long after an acknowledged revocation a device was let in or connected, but for one case in a hundred."""
+        return max(self.let_in, p99(self.refused), p99(self.closed))
+
     def cells(self) -> list[str]:
         """As text, in the order of the columns."""
         return [

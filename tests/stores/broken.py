@@ -16,7 +16,7 @@ from pairlock.testing.contract import feed, model
 
 # That a test fails is known here; it need not be patient, nor find the smallest example.
 feed.PATIENCE = 1.0
-model.ENOUGH = settings(model.ENOUGH, phases=[Phase.generate], report_multiple_bugs=False, derandomize=True)
+REPEATABLE = settings(model.ENOUGH, phases=[Phase.generate], report_multiple_bugs=False, derandomize=True)
 
 
 class AnyCodeData(MemoryData):
@@ -318,6 +318,8 @@ def suite_for(store: Callable[[MemoryData], Store], data: type[MemoryData] = Mem
     """The suite for a store."""
 
     class Suite(StoreContract):
+        model_settings = REPEATABLE
+
         @pytest.fixture
         def new_store(self) -> Callable[[], Store]:
             kept = data()
@@ -326,7 +328,6 @@ def suite_for(store: Callable[[MemoryData], Store], data: type[MemoryData] = Mem
     return Suite
 
 
-TestWhole = suite_for(MemoryStore)
 TestAnyCode = suite_for(MemoryStore, AnyCodeData)
 TestCheckThenWrite = suite_for(CheckThenWrite)
 TestNoVersionCheck = suite_for(NoVersionCheck)

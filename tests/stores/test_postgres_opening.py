@@ -21,7 +21,6 @@ from pairlock.stores.postgres import PostgresStore
 from pairlock.stores.postgres_schema import MIGRATIONS
 from pairlock.testing import a_device, an_event
 from tests.servers import Postgres, free_port
-from tests.stores.workers import run_together
 
 SECRET = "hunter2"
 
@@ -377,12 +376,6 @@ class TestHosts:
 
     async def test_a_server_that_can_only_be_read_is_passed_over(self, url: str, postgres: Postgres) -> None:
         assert "target attribute" in await refused(f"{url}&default_transaction_read_only=on")
-
-
-class TestProcesses:
-    def test_eight_processes_may_make_the_schema_at_once(self, url: str) -> None:
-        assert run_together(8, "open", url) == [["opened"]] * 8
-        assert asyncio.run(done(url, f"SELECT count(*) FROM {schema_of(url)}.events")) == 8
 
 
 class TestLoops:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+from hypothesis import settings
 from msgspec.structs import replace
 
 from pairlock import Limits, Pairlock, Permissions
@@ -30,6 +31,8 @@ WITHOUT_EXPIRY = -1  # what TTL says
 
 
 class TestValkeyStore(StoreContract):
+    model_settings = settings(StoreContract.model_settings, max_examples=12)
+
     @pytest.fixture
     def new_store(self, valkey: Valkey) -> Callable[[], Store]:
         url = valkey.url()

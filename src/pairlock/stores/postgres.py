@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 from uuid import uuid4
 
@@ -72,7 +73,8 @@ TAKE_BACK = (
 )
 PURGES = tuple(
     f"WITH dropped AS (DELETE FROM {{schema}}.{table} WHERE ctid = ANY (ARRAY("  # noqa: S608  # constants
-    f"SELECT ctid FROM {{schema}}.{table} WHERE {due} <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING {kind} AS kind)"
+    f"SELECT ctid FROM {{schema}}.{table} WHERE {due} <= $1 ORDER BY {due} LIMIT $2 FOR UPDATE SKIP LOCKED))"
+    f" RETURNING {kind} AS kind)"  # ordered: without fresh statistics the planner would read the whole table else
     " SELECT kind, count(*) FROM dropped GROUP BY kind"
     for table, due, kind in (
         ("records", "purge_at", "kind"),
@@ -88,6 +90,7 @@ ANOTHER_VERSION = "PLK01"  # raised by the function that commits
 KINDS: dict[type[Record], str] = {PairingRequest: "requests", Device: "devices", Setting: "settings"}
 DECODERS: dict[type[Record], Callable[[str], Any]] = {kind: msgspec.json.Decoder(kind).decode for kind in KINDS}
 _decode_event = msgspec.json.Decoder(AuditEvent).decode
+_seq = attrgetter("seq")
 
 
 class PostgresStore:
@@ -229,7 +232,7 @@ class PostgresStore:
             async with asyncio.timeout(self.address.timeout):
                 rows = await connection.fetch(self._sql(EVENTS_AFTER), after, MAX_BATCH)
         (last,) = (seq for seq, data in rows if data is None)
-        events = tuple(_event(seq, data) for seq, data in rows if data is not None)
+        events = tuple(sorted((_event(*row) for row in rows if row[1] is not None), key=_seq))
         # It falls where the database was put back to an older state: the caller must know.
         return Batch(events[-1].seq if events else min(after, last), events)
 

@@ -22,8 +22,8 @@ from pairlock.stores.contract import Batch, Conflict, Hits, Log, R, Swap, Write
 from pairlock.stores.sqlite_schema import IS_LIVE, TABLES, check_schema, connect, encode, prepare, transaction
 
 BUSY_TIMEOUT = 5.0  # seconds that a write waits for another process's, on the worker thread
-POLL_INTERVAL = 0.1
-POLLS_PER_HEARTBEAT = 5  # half of what is promised, so that a slow machine keeps the promise too
+POLL_INTERVAL = 0.05
+POLLS_PER_HEARTBEAT = 10  # half of what is promised, so that a slow machine keeps the promise too
 MAX_BATCH = 500
 
 LAST_ID = "\U0010ffff"
@@ -189,7 +189,7 @@ class SQLiteStore:
         return await self._perform(_purge_some, now, limit)
 
     async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
-        """Batches of what any process commits, seen within 0.1 s; an empty one at least every second."""
+        """Batches of what any process commits, seen within 0.05 s; an empty one at least every second."""
         wake = asyncio.Event()
         self._wakes.add(wake)
         try:

@@ -218,5 +218,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 class Model(Handles):
+    model_settings = ENOUGH  # a store far away may do with fewer examples
+
     def test_it_does_what_plain_dicts_would_do(self, new_store: NewStore) -> None:
-        run_state_machine_as_test(lambda: StoreMachine(new_store), settings=ENOUGH)  # type: ignore[arg-type]  # any factory does
+        run_state_machine_as_test(lambda: StoreMachine(new_store), settings=self.model_settings)  # type: ignore[arg-type]  # any factory does
