@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.chaos.figures import pytest_terminal_summary as pytest_terminal_summary
 from tests.servers import Postgres, Valkey
 
 settings.register_profile("pairlock", deadline=None)  # a busy machine is no failure

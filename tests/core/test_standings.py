@@ -27,8 +27,14 @@ def an_event(type: EventType, **fields: Any) -> AuditEvent:
     return AuditEvent(type=type, at=1000, by="operator:ada", **({"device_id": "1"} | fields))
 
 
+def cut(standing: Standing) -> None:
+    """Take all steps at once."""
+    for _ in standing.cut():
+        pass
+
+
 def some_standings() -> Standings:
-    return Standings(on_less=Standing.cut)
+    return Standings(on_less=cut)
 
 
 def a_device(**fields: Any) -> Device:
@@ -55,7 +61,7 @@ def test_cutting_stops_all_that_is_open_and_says_why() -> None:
     standing, open_ones = Standing(), [Serving(), Serving()]
     standing.served |= dict.fromkeys((*open_ones, None), Allowed())  # one of them cannot be stopped
     standing.revoke()
-    standing.cut()
+    cut(standing)
     assert [serving.stopped for serving in open_ones] == 2 * [["pairlock: the device was revoked"]]
 
 
@@ -69,9 +75,34 @@ def test_what_is_open_may_leave_while_it_is_cut() -> None:
 
     open_ones = [Leaving(), Leaving()]
     standing.served |= dict.fromkeys(open_ones, Allowed())
-    standing.cut()
+    cut(standing)
     assert [len(serving.stopped) for serving in open_ones] == [1, 1]
     assert not standing.served
+
+
+def test_suspending_stops_all_that_is_open_whatever_it_may_do() -> None:
+    standing, open_ones = Standing(), [Serving(), Serving()]
+    standing.served |= dict.fromkeys((*open_ones, None), Allowed(True))
+    for _ in standing.suspend():
+        pass
+    assert [serving.stopped for serving in open_ones] == 2 * [["pairlock: revocations cannot be heard"]]
+
+
+def test_what_has_left_between_two_steps_is_not_stopped() -> None:
+    standing, (first, second) = Standing(), (Serving(), Serving())
+    standing.served |= {first: Allowed(), second: Allowed()}
+    steps = standing.cut()
+    next(steps)
+    del standing.served[second]
+    assert list(steps) == [None]
+    assert (len(first.stopped), second.stopped) == (1, [])
+
+
+def test_those_are_told_of_for_whom_something_is_open() -> None:
+    standings = some_standings()
+    held = [standings.of(name) for name in "ab"]
+    held[1].served[Serving()] = Allowed(True)
+    assert standings.being_served() == [held[1]]
 
 
 def test_a_narrowing_stops_what_would_not_be_let_in_now_and_nothing_else() -> None:

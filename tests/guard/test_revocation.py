@@ -588,7 +588,7 @@ async def test_an_app_that_notices_first_does_not_end_before_the_close_is_sent(
 
     async def quick(scope: Scope, receive: Receive, send: Send) -> None:
         standing(pairlock, phone).revoke()
-        standing(pairlock, phone).cut()
+        list(standing(pairlock, phone).cut())
         await (receive() if way == "receive" else send({"type": "websocket.send", "text": "to nobody"}))
 
     scope = scope_of("GET", "/live", phone.raw, type="websocket", subprotocols=[])

@@ -1,6 +1,6 @@
 """How devices stand in this process: which have been narrowed or revoked since their tokens were issued."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -10,6 +10,7 @@ from pairlock._core.records import AuditEvent, Device, EventType
 # Why something is no longer served.
 REVOKED = "pairlock: the device was revoked"
 NARROWED = "pairlock: the device was narrowed"
+STALE = "pairlock: revocations cannot be heard"
 CLOSING = "pairlock: the service is closing"
 
 
@@ -58,11 +59,22 @@ class Standing:
         self.revoked = True
         self.mark = object()
 
-    def cut(self) -> None:
-        """Stop serving what is open for this device and would not be let in now."""
+    def cut(self) -> Iterator[None]:
+        """Stop serving what is open for this device and would not be let in now, one at each step."""
         for served, admitted in tuple(self.served.items()):
-            if served is not None and not admitted.counts:
-                served.cancel(REVOKED if self.revoked else NARROWED)
+            if not admitted.counts:
+                self._end(served, REVOKED if self.revoked else NARROWED)
+            yield
+
+    def suspend(self) -> Iterator[None]:
+        """Stop serving whatever is open for this device, one at each step."""
+        for served in tuple(self.served):
+            self._end(served, STALE)
+            yield
+
+    def _end(self, served: Served | None, why: str) -> None:
+        if served is not None and served in self.served:  # it may have left between two steps
+            served.cancel(why)
 
 
 class Standings:
@@ -102,6 +114,10 @@ class Standings:
             return
         elif standing.narrow(event.epoch, event.permissions):
             self._on_less(standing)
+
+    def being_served(self) -> list[Standing]:
+        """The standings of devices for which something is open."""
+        return [standing for standing in self._held.values() if standing.served]
 
     def take_seen(self) -> list[str]:
         """The ids of devices that were seen since this was last asked, or are being served."""

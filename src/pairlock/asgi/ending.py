@@ -8,7 +8,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -47,7 +47,8 @@ def _chain(
         return None
 
     def ours(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(tell)
+        with suppress(RuntimeError):  # it is closed
+            loop.call_soon_threadsafe(tell)
         theirs(number, frame)
 
     signal.signal(number, ours)

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocketDisconnect
 from pairlock._core.addresses import READ_METHODS, canonical, check_address
 from pairlock._core.grants import Admission, Grant
 from pairlock._core.permissions import Patterns, parse_pattern
-from pairlock._core.standings import NARROWED, REVOKED
+from pairlock._core.standings import NARROWED, REVOKED, STALE
 from pairlock.asgi.answers import refuse, wire_error
 from pairlock.asgi.credentials import SUBPROTOCOL, check_origin, credentials, from_subprotocol, without_token
 from pairlock.asgi.live import LINGER, Connection, Disconnected
@@ -30,6 +30,7 @@ from pairlock.errors import (
     InvalidToken,
     NotPermitted,
     PairlockError,
+    TemporarilyUnavailable,
     WireError,
 )
 from pairlock.services.verifier import Verifier
@@ -39,7 +40,12 @@ MAX_VERDICTS = 256  # places remembered for each
 MAX_PLACE = 512  # the longest that is remembered: strangers choose methods and paths
 
 NOT_PERMITTED = NotPermitted()
-CUT: Mapping[tuple[Any, ...], WireError] = {(REVOKED,): InvalidToken(), (NARROWED,): NOT_PERMITTED}  # by error.args
+# What is told to whoever was being served, by the args of their cancellation.
+CUT: Mapping[tuple[Any, ...], WireError] = {
+    (REVOKED,): InvalidToken(),
+    (NARROWED,): NOT_PERMITTED,
+    (STALE,): TemporarilyUnavailable(retry_after=1),
+}
 
 
 class Anonymous:

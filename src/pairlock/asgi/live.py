@@ -5,10 +5,15 @@ from contextlib import suppress
 
 from starlette.types import Message, Receive, Send
 
-from pairlock._core.standings import CLOSING, NARROWED, REVOKED
+from pairlock._core.standings import CLOSING, NARROWED, REVOKED, STALE
 
-# From the range for private use (RFC 6455 §7.4.2), and one that is registered for it (RFC 6455 §11.7).
-CLOSE_CODES = {REVOKED: (4001, "revoked"), NARROWED: (4003, "narrowed"), CLOSING: (1012, "service restart")}
+# From the range for private use (RFC 6455 §7.4.2), and those that are registered for it (RFC 6455 §11.7).
+CLOSE_CODES = {
+    REVOKED: (4001, "revoked"),
+    NARROWED: (4003, "narrowed"),
+    STALE: (1013, "try again later"),
+    CLOSING: (1012, "service restart"),
+}
 LINGER = 1.0  # seconds an application has to notice that its connection is gone
 
 

@@ -52,6 +52,27 @@ class Protected:
             return
         try:
             with hearing_of_the_end(self.runtime.part):
-                await self.app(scope, receive, send_on)
-        finally:  # an app that knows no lifespan ends here at once: pairlock starts again with the first request
+                await _live_with(self.app, scope, receive, send_on)
+        finally:
             await self.runtime.aclose()
+
+
+async def _live_with(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """The lifespan of an app; ours alone where it does not know of any, as Django's."""
+    heard = False
+
+    async def receive_on() -> Message:
+        nonlocal heard
+        heard = True
+        return await receive()
+
+    try:
+        await app(scope, receive_on, send)
+    except Exception:
+        if heard:
+            raise
+    if not heard:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})

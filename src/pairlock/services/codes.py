@@ -86,7 +86,7 @@ class Codes:
             raise InvalidRequest(detail=f"expires_in is from {LIVES[0]} to {LIVES[-1]} seconds")
         granted = by.permissions.narrow(permissions)
         await self._runtime.ready()
-        async with self._runtime.turn:
+        async with self._runtime.in_turn():
             return await self._runtime.settle(lambda: self._mint(minted, granted, life, hint, by))
 
     async def qr(

@@ -172,7 +172,7 @@ class Pairing:
                 await self._runtime.commit(Swap(counted), await self._guesses.counted(now))
             return counted, now
 
-        async with self._runtime.turn:
+        async with self._runtime.in_turn():
             counted, now = await self._runtime.settle(attempt)
         if counted is None:
             await lock(self._runtime, partial(self.find, request_id, secret), PIN.name)
@@ -191,7 +191,7 @@ class Pairing:
                 redeemed = redeem(request, now, Event.APPROVE, device_id=device_id, **decision)
             return await self._tokens.pair(redeemed, now, acquitted)
 
-        async with self._runtime.turn:
+        async with self._runtime.in_turn():
             return await self._runtime.settle(attempt)
 
 

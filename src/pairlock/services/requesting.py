@@ -137,7 +137,7 @@ class Requesting:
             place = [await self._place(METHODS[asked.method], asked.origin, now)] if takes_place else []
             await self._runtime.commit(Add(asked), *logs, *place)
 
-        async with self._runtime.turn:
+        async with self._runtime.in_turn():
             await self._runtime.settle(attempt)
 
     async def _place(self, method: Method, origin: Origin, now: float) -> Write:

@@ -4,9 +4,10 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pairlock._core.codes import ID_RANDOM_BYTES, make_id
@@ -15,24 +16,28 @@ from pairlock._core.keys import Keys
 from pairlock._core.records import AuditEvent, Setting
 from pairlock._core.standings import CLOSING, Standings
 from pairlock._core.tokens import TokenSigner
-from pairlock.errors import ConfigurationError, StoreError, TemporarilyUnavailable
+from pairlock.errors import ConfigurationError, TemporarilyUnavailable
 from pairlock.services.cutting import Cutting
+from pairlock.services.history import History
 from pairlock.services.upkeep import Upkeep
 from pairlock.settings import Settings
-from pairlock.stores.contract import Add, Batch, Conflict, Log, Store, Write
+from pairlock.stores.contract import MAX_BATCH, Add, Conflict, Log, Store, Write
 
 if TYPE_CHECKING:
     from pairlock.services.limiter import Limiter
 
 T = TypeVar("T")
+Companion = Callable[[], Coroutine[None, None, None]]
 
 logger = logging.getLogger("pairlock")
 audit = logging.getLogger("pairlock.audit")
 
 ATTEMPTS = 32  # each lost race means that somebody else's write succeeded
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts to reach the feed again
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between attempts to reach the feed again
+LONGEST_TURN = 5.0  # seconds
+HEARTBEAT = 1.0  # seconds within which a store promises a batch
 ACTED_UPON_AT_ONCE = 50  # events, before others may run
-PUT_BACK = "events are gone that were there: the database was put back to an older state"
+TO_END = 30.0  # seconds from the signal that ends a process until it is thought to live on
 TO_PART = 1.0  # seconds that closing takes for telling who is connected, and for noting who was seen
 
 
@@ -73,17 +78,19 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.clock = clock
-        self.standings = Standings(Cutting())
+        self._cutting = Cutting()
+        self.standings = Standings(self._cutting.cut)
         self.connections: set[Connected] = set()
         self.upkeep = Upkeep(store, self.standings, clock)
         self.grants: OrderedDict[bytes, Grant] = OrderedDict()  # what was verified since the start, by token
         self.fresh = False
+        self._parting_until = 0.0
         self.watched = False  # whether anybody can see or decide what devices ask for
         self.limiter = self._limiter()
         self.loop: asyncio.AbstractEventLoop | None = None
         self._store = store
         self._load_keys = load_keys
-        self._companions: list[Callable[[], Coroutine[None, None, None]]] = []
+        self._companions: list[Companion] = []
         self._accompanying: list[asyncio.Task[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -127,7 +134,11 @@ class Runtime:
             self._closing = None
 
     def part(self) -> list[asyncio.Task[None]]:
-        """Answer who waits, end the streams and close the WebSockets; tasks that are done when these are closed."""
+        """Answer who waits, end the streams and close the WebSockets; tasks that are done when these are closed.
+
+        Whoever comes again on the same connection is not kept waiting either.
+        """
+        self._parting_until = monotonic() + TO_END
         for listener in self._listeners:
             listener.put_nowait(None)
         for waiter in [waiter for waiters in self._waiters.values() for waiter in waiters]:
@@ -142,6 +153,19 @@ class Runtime:
             if isinstance(write, Log):
                 self._act_upon(write.event)
                 _log(write.event)
+
+    @asynccontextmanager
+    async def in_turn(self) -> AsyncIterator[None]:
+        """What would race for one record here takes turns instead. Raises TemporarilyUnavailable after a long wait."""
+        try:
+            async with asyncio.timeout(LONGEST_TURN):
+                await self._turn.acquire()
+        except TimeoutError as error:  # a store that does not answer keeps whoever is first for seconds
+            raise TemporarilyUnavailable(retry_after=1) from error
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     async def settle(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Read, decide and commit until no other write comes between. Raises TemporarilyUnavailable at the bound."""
@@ -160,18 +184,20 @@ class Runtime:
             except TemporarilyUnavailable:
                 await asyncio.sleep(FIRST_PAUSE)
 
-    def accompany(self, companion: Callable[[], Coroutine[None, None, None]]) -> None:
+    def accompany(self, companion: Companion) -> None:
         """Run this whenever the runtime runs, and now if it does already."""
         self.watched = True
         self._companions.append(companion)
         started = self._started
         if self._task is not None and not self._task.done() and started is not None and started.done():
-            self._accompanying.append(asyncio.create_task(logged(companion())))
+            self._accompanying.append(self._join(companion))
 
     @contextmanager
     def waiting_for(self, request_id: str) -> Iterator[Waiter]:
         """Tells once anything happens to a pairing request, in any process."""
         waiter = Waiter()
+        if self._is_parting():
+            waiter.wake(is_closed=True)
         self._waiters[request_id].add(waiter)
         try:
             yield waiter
@@ -185,11 +211,16 @@ class Runtime:
         """A queue of what happens from now on, in any process, in the order of commits; None once it is closed."""
         self.watched = True
         queue: asyncio.Queue[AuditEvent | None] = asyncio.Queue()
+        if self._is_parting():
+            queue.put_nowait(None)
         self._listeners.add(queue)
         try:
             yield queue
         finally:
             self._listeners.discard(queue)
+
+    def _is_parting(self) -> bool:
+        return monotonic() < self._parting_until
 
     def _act_upon(self, event: AuditEvent) -> None:
         self.standings.apply(event)
@@ -200,7 +231,8 @@ class Runtime:
         try:
             if before is not None:  # it closes the store that we are to open
                 await asyncio.wait([before])
-            self.turn = asyncio.Lock()  # what would race for one record here takes turns instead
+            self._parting_until = 0.0
+            self._turn = asyncio.Lock()
             self.grants.clear()
             self.standings.reset()
             await self._store.open()  # first: no key file beside a database that is not ours
@@ -232,18 +264,20 @@ class Runtime:
         return await self.settle(attempt)
 
     async def _follow(self, started: asyncio.Future[None]) -> None:
-        cursor, pause = None, FIRST_PAUSE
-        anchor = await self._last_event()
+        pause = FIRST_PAUSE
+        history = History(next(iter(await self._store.list_events(limit=1)), None), self.clock)
+        loop = asyncio.get_running_loop()
         while True:
             try:
-                await self._check_history(anchor if cursor else None)
-                async with aclosing(self._store.watch(cursor)) as batches:
+                async with aclosing(self._store.watch(history.resume())) as batches:
+                    asked_at = loop.time()
                     async for batch in batches:
-                        if cursor is not None and batch.cursor < cursor:
-                            raise StoreError(PUT_BACK)
-                        cursor, pause = batch.cursor, FIRST_PAUSE  # first: a batch that was heard is not heard again
-                        anchor = batch.events[-1] if batch.events else anchor
-                        await self._hear(batch, started)
+                        pause = FIRST_PAUSE
+                        await self._take_up(history.go_on(batch))
+                        if len(batch.events) < MAX_BATCH:  # a full one may not be the last of what was missed
+                            self._stay_fresh(late=loop.time() - asked_at - HEARTBEAT)
+                        self._begin(started)
+                        asked_at = loop.time()
             except TemporarilyUnavailable as error:
                 if not started.done():
                     raise
@@ -252,38 +286,42 @@ class Runtime:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _last_event(self, until: int | None = None) -> AuditEvent | None:
-        before = None if until is None else until + 1
-        return next(iter(await self._store.list_events(before=before, limit=1)), None)
-
-    async def _check_history(self, anchor: AuditEvent | None) -> None:
-        """Raises StoreError when events were lost and their numbers given anew, as by a failover."""
-        if anchor is not None and await self._last_event(anchor.seq) != anchor:
-            raise StoreError(PUT_BACK)
-
-    async def _hear(self, batch: Batch, started: asyncio.Future[None]) -> None:
-        """Take up one batch; with the first, everything is started."""
-        await self._take_up(batch)
+    def _begin(self, started: asyncio.Future[None]) -> None:
+        """With the first batch everything is started."""
         if not started.done():
             started.set_result(None)
-            companions = [logged(run()) for run in self._companions]
-            self._accompanying = [asyncio.create_task(run) for run in (self.upkeep.run(), *companions)]
+            self._accompanying = [asyncio.create_task(self.upkeep.run()), *map(self._join, self._companions)]
 
-    async def _take_up(self, batch: Batch) -> None:
-        for turn, event in enumerate(batch.events, 1):
+    async def _take_up(self, events: Sequence[AuditEvent]) -> None:
+        for turn, event in enumerate(events, 1):
             self._act_upon(event)
             for listener in self._listeners:
                 listener.put_nowait(event)
             if turn % ACTED_UPON_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        self.fresh = True
-        if self._stale_timer is not None:
-            self._stale_timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._stale_timer = loop.call_later(self.settings.max_staleness, self._lose_feed)
+
+    def _stay_fresh(self, late: float) -> None:
+        """What was held up on its way, as by a process that stood still, says nothing of so many seconds."""
+        left = self.settings.max_staleness - max(late, 0)
+        if left > 0:
+            self.fresh = True
+            if self._stale_timer is not None:
+                self._stale_timer.cancel()
+            self._stale_timer = asyncio.get_running_loop().call_later(left, self._lose_feed)
+
+    def _join(self, companion: Companion) -> asyncio.Task[None]:
+        return asyncio.create_task(self._keep_company(companion))
+
+    async def _keep_company(self, companion: Companion) -> None:
+        """Run it, and again should it end though the process goes on, as after a signal that was not the end."""
+        while True:
+            await logged(companion())
+            await asyncio.sleep(TO_END)
 
     def _lose_feed(self) -> None:
         self._go_stale()
+        for standing in self.standings.being_served():  # nobody would hear of their revocation
+            self._cutting.suspend(standing)
         logger.error(
             "no change feed for %.0f s: guarded paths answer 503 until it is back", self.settings.max_staleness
         )

@@ -58,8 +58,14 @@ class Hits(Struct, frozen=True):
     resets_at: float
 
 
+MAX_BATCH = 500  # events
+
+
 class Batch(Struct, frozen=True):
-    """Events in the order of their commits, and the cursor from which to go on after them."""
+    """Events in the order of their commits, and the cursor from which to go on after them.
+
+    One with fewer than MAX_BATCH of them has all there were when it was asked for.
+    """
 
     cursor: int
     events: tuple[AuditEvent, ...]

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from pairlock._core.records import AuditEvent, Device, PairingRequest, Record, Setting
 from pairlock._core.states import LIVE
 from pairlock.errors import ConfigurationError, StoreError, TemporarilyUnavailable
-from pairlock.stores.contract import Add, Batch, Conflict, Hits, Log, R, Swap, Write
+from pairlock.stores.contract import MAX_BATCH, Add, Batch, Conflict, Hits, Log, R, Swap, Write
 from pairlock.stores.postgres_pool import FAILURES, Connection, Pool
 from pairlock.stores.postgres_schema import VERSION, check_version, prepare, quoted, weaknesses
 from pairlock.stores.postgres_url import SPELLING, parse
@@ -28,7 +28,6 @@ from pairlock.stores.postgres_url import SPELLING, parse
 logger = logging.getLogger("pairlock")
 
 HEARTBEAT = 0.5  # half of what is promised, so that a slow machine keeps the promise too
-MAX_BATCH = 500
 
 LAST_ID = "\U0010ffff"
 LAST_SEQ = 2**63 - 1

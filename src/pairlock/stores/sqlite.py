@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -18,13 +19,12 @@ from msgspec.structs import replace
 
 from pairlock._core.records import AuditEvent, Device, PairingRequest
 from pairlock.errors import StoreError, TemporarilyUnavailable
-from pairlock.stores.contract import Batch, Conflict, Hits, Log, R, Swap, Write
+from pairlock.stores.contract import MAX_BATCH, Batch, Conflict, Hits, Log, R, Swap, Write
 from pairlock.stores.sqlite_schema import IS_LIVE, TABLES, check_schema, connect, encode, prepare, transaction
 
 BUSY_TIMEOUT = 5.0  # seconds that a write waits for another process's, on the worker thread
 POLL_INTERVAL = 0.05
 POLLS_PER_HEARTBEAT = 10  # half of what is promised, so that a slow machine keeps the promise too
-MAX_BATCH = 500
 
 LAST_ID = "\U0010ffff"
 LAST_SEQ = 2**63 - 1
@@ -41,7 +41,7 @@ LIST_PAIRED = (
 )
 SEARCH_PAIRED = (
     f"SELECT {TABLES[Device].read_columns} FROM devices INDEXED BY devices_named"  # noqa: S608  # as above
-    " WHERE revoked_at IS NULL AND name_key >= ? AND name_key > ? AND name_key < ? ORDER BY name_key LIMIT ?"
+    " WHERE revoked_at IS NULL AND name_key >= ? AND name_key < ? ORDER BY name_key LIMIT ?"
 )
 TOUCH = "UPDATE devices SET seen_at = max(ifnull(seen_at, ?), ?) WHERE id = ?"
 LIST_EVENTS = "SELECT seq, data FROM events WHERE seq < ? ORDER BY seq DESC LIMIT ?"
@@ -80,15 +80,16 @@ T = TypeVar("T")
 class Connection(aiosqlite.Connection):
     """aiosqlite's connection, and a way to run several statements in one hop to its thread."""
 
-    async def perform(
-        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def perform(self, patience: float, function: Callable[[sqlite3.Connection], T]) -> T:
         """What this function of the plain connection returns, run on the thread from begin to end.
+
+        It is given up when so many seconds have passed, those included that others before it have waited.
 
         aiosqlite has one call per statement in public: a read could fall between two of them, and a
         cancelled caller would leave its transaction open. Its own methods are made from `_execute`.
         """
-        result: T = await self._execute(function, self._conn, *args, **kwargs)  # type: ignore[no-untyped-call]  # aiosqlite's
+        deadline = time.monotonic() + patience
+        result: T = await self._execute(_in_time, self._conn, deadline, function)  # type: ignore[no-untyped-call]  # aiosqlite's
         return result
 
 
@@ -119,7 +120,7 @@ class SQLiteStore:
         connection = Connection(lambda: plain, 64)
         try:
             await connection
-            await connection.perform(prepare, self.path, self._busy_timeout)
+            await connection.perform(self._busy_timeout, lambda plain: prepare(plain, self.path, self._busy_timeout))
         except BaseException:
             await connection.close()
             plain.close()
@@ -167,7 +168,10 @@ class SQLiteStore:
 
     async def search_devices(self, prefix: str, *, after: str | None = None, limit: int = 100) -> list[Device]:
         """Devices that are paired and whose `name_key` begins with this, in the order of these keys, beyond `after`."""
-        return await self._fetch(SEARCH_PAIRED, (prefix, after or "", prefix + LAST_ID, limit), _read_device)
+        start = (
+            prefix if after is None else max(prefix, after + "\0")
+        )  # one bound: SQLite seeks by one, and steps over the rest
+        return await self._fetch(SEARCH_PAIRED, (start, prefix + LAST_ID, limit), _read_device)
 
     async def list_events(self, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
         """Audit events, newest first, with a `seq` below `before`."""
@@ -233,15 +237,14 @@ class SQLiteStore:
         self, sql: str, parameters: tuple[Any, ...] | Mapping[str, Any], read: Callable[..., T]
     ) -> list[T]:
         """Every row, read from its columns."""
-        with _answering():
-            rows: Iterable[Iterable[Any]] = await self._opened().execute_fetchall(sql, parameters)
+        rows: Iterable[Iterable[Any]] = await self._perform(_rows, sql, parameters)
         return [read(*row) for row in rows]
 
     async def _perform(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         with _answering():
-            return await self._opened().perform(function, *args, **kwargs)
+            return await self._opened().perform(self._busy_timeout, lambda plain: function(plain, *args, **kwargs))
 
     def _opened(self) -> Connection:
         if self._connection is None:
@@ -260,6 +263,19 @@ def _below(before: str | None) -> str:
 
 def _event(seq: int, data: str) -> AuditEvent:
     return replace(_decode_event(data), seq=seq)
+
+
+def _in_time(connection: sqlite3.Connection, deadline: float, function: Callable[[sqlite3.Connection], T]) -> T:
+    """Each waits for other processes only as long as it has time left: what is queued behind it waits as well."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise sqlite3.OperationalError("database is locked")
+    connection.execute(f"PRAGMA busy_timeout = {left * 1000:.0f}")
+    return function(connection)
+
+
+def _rows(connection: sqlite3.Connection, sql: str, parameters: tuple[Any, ...] | Mapping[str, Any]) -> list[Any]:
+    return connection.execute(sql, parameters).fetchall()
 
 
 def _write_all(connection: sqlite3.Connection, writes: Iterable[Write]) -> None:

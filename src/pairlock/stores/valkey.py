@@ -17,13 +17,12 @@ from pairlock._core.records import AuditEvent, Device, PairingRequest, Record, S
 from pairlock._core.states import LIVE
 from pairlock.errors import StoreError, TemporarilyUnavailable
 from pairlock.stores import valkey_scripts as scripts
-from pairlock.stores.contract import Batch, Conflict, Hits, Log, R, Swap, Write
+from pairlock.stores.contract import MAX_BATCH, Batch, Conflict, Hits, Log, R, Swap, Write
 from pairlock.stores.valkey_link import Link
 from pairlock.stores.valkey_opening import opened
 from pairlock.stores.valkey_scripts import Script
 from pairlock.stores.valkey_url import parse
 
-MAX_BATCH = 500
 STEP = 100  # records in one script: the server does nothing else meanwhile
 FAR = 1e11  # seconds; what lies beyond is no sooner dropped by the server
 LAST_BYTE = b"\xff"  # beyond all UTF-8
@@ -68,7 +67,7 @@ class ValkeyStore:
     async def open(self) -> None:
         """Connect, and mark a place that is new. Raises StoreError; an open store stays as it is."""
         if self._link is None:
-            self._link = await opened(self._address, self._keys("schema", *WRITTEN))
+            self._link = await opened(self._address, self._keys("schema", *WRITTEN, "place"))
 
     async def check(self) -> None:
         """Ask whether the server answers and keeps data of this version. Raises TemporarilyUnavailable, StoreError."""
@@ -150,24 +149,26 @@ class ValkeyStore:
 
         A connection that is lost ends it: whoever goes on from its cursor may find another server there.
         """
-        last, events = await self._events_after(since, again=True)
-        cursor = last if since is None else since
+        last, events, place = await self._events_after(since, again=True)
+        cursor, known = last if since is None else since, place
         while True:
+            if place != known:  # emptied, and begun anew by somebody else: what we followed is gone
+                last, events = 0, []
             cursor = events[-1].seq if events else min(cursor, last)
             yield Batch(cursor, tuple(events))
             if len(events) < MAX_BATCH:
                 await self._opened().wait_for_event(f"{self._base}events", cursor)
-            last, events = await self._events_after(cursor, again=False)
+            last, events, place = await self._events_after(cursor, again=False)
 
-    async def _events_after(self, cursor: int | None, *, again: bool) -> tuple[int, list[AuditEvent]]:
+    async def _events_after(self, cursor: int | None, *, again: bool) -> tuple[int, list[AuditEvent], bytes]:
         """The highest number that was given, and events beyond the cursor; None is beyond all.
 
         A server that keeps a client waiting may no longer be the primary: what is told is asked for anew.
         """
         after, wanted = (0, 0) if cursor is None else (cursor, MAX_BATCH)
-        keys = self._keys("seq", "events")
-        last, entries = await self._opened().run(scripts.FOLLOW, keys, after, wanted, again=again)
-        return int(last), list(map(_event, entries or ()))
+        keys = self._keys("seq", "events", "place")
+        last, entries, place = await self._opened().run(scripts.FOLLOW, keys, after, wanted, again=again)
+        return int(last), list(map(_event, entries or ())), place
 
     async def purge(self, now: float, limit: int = 1000) -> Counter[str]:
         """Drop at most so many of what is due; how many of each kind."""

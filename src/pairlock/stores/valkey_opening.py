@@ -1,6 +1,7 @@
 """How a place in a server is opened: marked if it is new, refused if it is not ours, warned of if it may forget."""
 
 import logging
+import uuid
 from collections.abc import Iterator, Mapping
 
 from valkey.exceptions import AuthenticationError, NoPermissionError, ResponseError
@@ -26,7 +27,7 @@ async def opened(address: Address, keys: list[str]) -> Link:
 
 async def _prepare(link: Link, address: Address, keys: list[str]) -> None:
     try:
-        layout, info = await link.run(PREPARE, keys, LEAST_VERSION[0] * 100 + LEAST_VERSION[1])
+        layout, info = await link.run(PREPARE, keys, LEAST_VERSION[0] * 100 + LEAST_VERSION[1], uuid.uuid4().hex)
     except TemporarilyUnavailable as error:
         raise StoreError(_explained(address, error.__cause__)) from error.__cause__
     told = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)

@@ -52,7 +52,7 @@ WRITING = "local kept = redis.call('GET', KEYS[1])" + OF_THIS_VERSION
 PREPARE = Script(
     f"""
 local function is_free()
-  for i = 2, #KEYS do
+  for i = 2, #KEYS - 1 do
     if redis.call('EXISTS', KEYS[i]) == 1 then return false end
   end
   return true
@@ -70,6 +70,7 @@ elseif is_free() then
   schema = '{LAYOUT}'
   redis.call('SET', KEYS[1], schema)
   redis.call('SET', KEYS[2], string.format('%.0f', time[1] * 1000000 + time[2]))
+  redis.call('SET', KEYS[#KEYS], ARGV[2])
 end
 return {{schema or '', info}}
 """
@@ -232,7 +233,9 @@ LIST_EVENTS = Script(READING, "return redis.call('XREVRANGE', KEYS[2], ARGV[1], 
 
 # KEYS: seq, events; ARGV: the cursor, how many
 FOLLOW = Script(
-    CURRENT, "return {kept or '0', redis.call('XRANGE', KEYS[2], '(' .. ARGV[1] .. '-0', '+', 'COUNT', ARGV[2])}"
+    CURRENT,
+    "return {kept or '0', redis.call('XRANGE', KEYS[2], '(' .. ARGV[1] .. '-0', '+', 'COUNT', ARGV[2]),"
+    " redis.call('GET', KEYS[3]) or ''}",
 )
 
 # KEYS: schema, done, counter, due; ARGV: amount, now, when a window would end, until when it is kept, the member of due
