@@ -77,6 +77,17 @@ async def test_outside_the_main_thread_nothing_is_done(heard: list[int]) -> None
     assert seen == [before]
 
 
+def test_a_loop_that_is_gone_keeps_no_signal_from_the_server(heard: list[int]) -> None:
+    left_behind = hearing_of_the_end(lambda: None)
+
+    async def begin() -> None:
+        left_behind.__enter__()
+
+    asyncio.run(begin())
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert heard == [signal.SIGTERM]
+
+
 async def test_a_server_that_is_asked_to_end_ends_at_once_and_tells_all(tmp_path: Path) -> None:
     async with httpx.AsyncClient() as http:
         process = start(tmp_path, "only", http)

@@ -431,6 +431,24 @@ async def test_what_an_app_says_of_its_addresses_decides_what_a_narrowing_ends(
         assert (await closing_of(socket))[0] == 4003
 
 
+# Without a feed
+
+
+async def test_what_is_open_ends_when_revocations_cannot_be_heard(
+    pairlock: Pairlock, port: int, diary: Diary, phone: Phone
+) -> None:
+    line, slow = await dial(port, phone, "ticking"), await dial(port, phone, "slow")
+    async with calling(port, phone, "echo") as socket:
+        await line.reader.readuntil(b"tick")
+        await eventually(lambda: sorted(diary.begun) == ["slow", "ticking"])
+        pairlock._runtime._lose_feed()
+        assert await closing_of(socket) == (1013, "try again later")
+    assert not (await line.rest()).endswith(b"0\r\n\r\n")
+    refused = await slow.rest()
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1" in refused.lower()
+
+
 # Many at once, and the end of the service
 
 

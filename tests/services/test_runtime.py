@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, closing
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from pairlock import Pairlock, Permissions, Prompt
 from pairlock._core.records import Device, PairingRequest
 from pairlock._core.states import State
 from pairlock.errors import InvalidToken, NotFound, TemporarilyUnavailable
-from pairlock.services.runtime import ACTED_UPON_AT_ONCE
-from pairlock.stores.contract import Log
+from pairlock.services.runtime import ACTED_UPON_AT_ONCE, HEARTBEAT
+from pairlock.stores.contract import MAX_BATCH, Batch, Log
 from pairlock.stores.memory import MemoryData, MemoryStore
 from pairlock.testing import FakeClock, a_device, an_event
 from tests.services.parts import (
@@ -151,8 +151,11 @@ async def test_events_whose_numbers_were_given_anew_are_noticed_when_the_feed_is
     await operator.devices.revoke(device.id)
     await operator.pairing.start("Phone")
     assert data.events[-1].seq > lost.seq
+    following = pairlock._runtime._task
+    assert following is not None
     store.errors = {}
     await until(lambda: "put back to an older state" in caplog.text)
+    await asyncio.wait([following])
     await until(lambda: permitted(grant) == (False, False), seconds=1)
     with pytest.raises(InvalidToken):
         await pairlock.verify(operator.tokens.access(device)[0])
@@ -237,6 +240,61 @@ async def test_a_purge_that_fails_loses_no_event_and_tells_none_twice(
         await asyncio.sleep(0.05)
     events = [heard.get_nowait() for _ in range(heard.qsize())]
     assert [event and event.type.value for event in events] == ["revoked", "requested"]
+
+
+class LateStore(FailingStore):
+    """A store whose batches arrive late."""
+
+    late = 0.0
+
+    async def watch(self, since: int | None = None) -> AsyncGenerator[Batch, None]:
+        async with aclosing(super().watch(since)) as batches:
+            async for batch in batches:
+                await asyncio.sleep(self.late)
+                yield batch
+
+
+async def test_a_batch_that_was_held_up_says_nothing_of_the_present(make: Make) -> None:
+    store = LateStore()
+    pairlock, operator = make(store=store, max_staleness=0.6), make(store=store.store)
+    device = (await pair(operator)).device
+    grant = await pairlock.verify(operator.tokens.access(device)[0])
+    store.late = HEARTBEAT + 0.7
+    await until(lambda: not pairlock._runtime.fresh)
+    await operator.devices.revoke(device.id)
+    while permitted(grant) == (True, True):
+        assert not pairlock._runtime.fresh
+        await asyncio.sleep(0.01)
+
+
+async def test_a_batch_that_may_not_be_the_last_of_what_was_missed_makes_nothing_fresh(make: Make) -> None:
+    data = MemoryData()
+    pairlock, operator = (
+        make(store=(store := FailingStore(MemoryStore(data))), max_staleness=0.3),
+        make(store=MemoryStore(data)),
+    )
+    await pairlock.start()
+    await operator.start()
+    store.silent = True
+    await until(lambda: not pairlock._runtime.fresh)
+    await operator._runtime.commit(*(Log(an_event(name=str(number))) for number in range(MAX_BATCH)))
+    with pairlock._runtime.listening() as heard:
+        store.silent = False
+        await until(lambda: heard.qsize() >= MAX_BATCH)
+        assert not pairlock._runtime.fresh
+    await until(lambda: pairlock._runtime.fresh)
+
+
+async def test_a_turn_that_does_not_come_is_not_waited_for(
+    make: Make, store: FailingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairlock.services.runtime.LONGEST_TURN", 0.05)
+    pairlock = make(store=store)
+    await pairlock.start()
+    async with pairlock._runtime.in_turn():
+        with pytest.raises(TemporarilyUnavailable):
+            await pairlock.codes.mint(Permissions(read=("/x",)))
+    assert (await pairlock.codes.mint(Permissions(read=("/sensors/a",)))).code
 
 
 # Who follows
@@ -587,3 +645,34 @@ async def test_a_batch_of_many_events_lets_others_run(make: Make) -> None:
         ended.set()
         await counting
     assert turns - before >= 500 // ACTED_UPON_AT_ONCE
+
+
+async def test_whoever_comes_again_after_the_signal_to_end_is_not_kept_waiting(
+    pairlock: Pairlock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairlock.services.runtime.TO_END", 0.3)
+    started = await pairlock.pairing.start("Phone")
+    pairlock._runtime.part()
+    async with asyncio.timeout(0.2):
+        await pairlock.pairing.wait(started.request.id, started.secret, 25)
+        assert [each async for each in pairlock.events()] == []
+    await asyncio.sleep(0.3)  # and it lives on after all
+    waiting = asyncio.create_task(pairlock.pairing.wait(started.request.id, started.secret, 25))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    await pairlock.deciding.deny(started.request.id)
+    assert (await waiting).state is State.DENIED
+
+
+async def test_a_display_goes_on_after_a_signal_that_was_not_the_end(
+    pairlock: Pairlock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairlock.services.runtime.TO_END", 0.05)
+    seen: list[str] = []
+    pairlock.on_request(lambda prompt: seen.append(prompt.name))
+    await pairlock.start()
+    await asyncio.sleep(0.05)
+    pairlock._runtime.part()
+    await asyncio.sleep(0.15)
+    await pairlock.pairing.start("Phone")
+    await until(lambda: reached(seen, 1))
