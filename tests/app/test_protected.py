@@ -326,13 +326,26 @@ async def test_an_app_without_a_lifespan_is_served_all_the_same(make: Make, stor
     pairlock = make(store=store)
     app = pairlock.protect(hello, public=["/hello"])
     server = Server(app, store)
-    with pytest.raises(AssertionError):  # as such an app does; servers go on without
-        await server.task
-    assert not await is_open(store)
+    assert await server.say("startup") == {"type": "lifespan.startup.complete"}
+    assert await is_open(store)
     async with client_of(app) as client, below(app, "/pair") as pairing:
         paired = await pair(pairing, pairlock)
         assert (await client.get("/hello", headers=bearer(paired["access_token"]))).text == "hello"
         assert (await client.get("/other", headers=bearer(paired["access_token"]))).status_code == 403
+    assert await server.say("shutdown") == {"type": "lifespan.shutdown.complete"}
+    assert not await is_open(store)
+
+
+async def test_an_app_that_fails_in_its_lifespan_fails_as_without_us(make: Make, store: FailingStore) -> None:
+    async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        raise LookupError("its start fails")
+
+    server = Server(make(store=store).protect(failing), store)
+    await server.incoming.put({"type": "lifespan.startup"})
+    with pytest.raises(LookupError):
+        await server.task
+    assert not await is_open(store)
 
 
 async def test_the_sub_app_alone_has_a_lifespan_too(make: Make, store: FailingStore) -> None:

@@ -302,7 +302,7 @@ def test_default_permissions_may_be_a_mapping_or_permissions(permissions: Permis
     assert make(default_permissions=permissions).settings.default_permissions == Permissions.parse(permissions)
 
 
-@pytest.mark.parametrize("store", ["sqlite:/x.db", "mysql://x", "postgresql://x", "sqlite://x.db", "memory://x"])
+@pytest.mark.parametrize("store", ["sqlite:/x.db", "mysql://x", "postgresql", "sqlite://x.db", "memory://x"])
 def test_a_store_that_is_not_known_is_refused_by_the_argument_s_name(store: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^store: "):
         make(store=store)

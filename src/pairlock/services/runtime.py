@@ -157,15 +157,16 @@ class Runtime:
     @asynccontextmanager
     async def in_turn(self) -> AsyncIterator[None]:
         """What would race for one record here takes turns instead. Raises TemporarilyUnavailable after a long wait."""
+        turn = self._turn  # after a restart there is another
         try:
             async with asyncio.timeout(LONGEST_TURN):
-                await self._turn.acquire()
+                await turn.acquire()
         except TimeoutError as error:  # a store that does not answer keeps whoever is first for seconds
             raise TemporarilyUnavailable(retry_after=1) from error
         try:
             yield
         finally:
-            self._turn.release()
+            turn.release()
 
     async def settle(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Read, decide and commit until no other write comes between. Raises TemporarilyUnavailable at the bound."""
