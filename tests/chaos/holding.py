@@ -16,6 +16,7 @@ from tests.chaos.workers import Worker
 
 REPLAY_WITHIN = 9.0  # seconds for which a client repeats its refresh; the service grants 10
 CLOSED = 4001
+SUSPENDED = 1013
 LOOK_AGAIN = 0.02  # seconds
 NEVER = 30.0
 CHUNK = 65536
@@ -40,6 +41,7 @@ class Holding:
         self.closed: list[float] = []
         self._refreshing: set[str] = set()
         self._open: dict[asyncio.Task[None], Paired] = {}
+        self.is_calm = True
 
     async def refresh(self) -> None:
         """With the newest refresh token; the same one again as long as the answer is missing."""
@@ -166,8 +168,8 @@ class Holding:
         self.refused.append((refused or answer.got) - since)
 
     def _note_end(self, device: Paired, worker: Worker, lives: int, *, how: str, wanted: str) -> None:
-        if worker.lives != lives:
-            return
+        if worker.lives != lives or (not self.is_calm and how in (f"with {SUSPENDED}", "broken off")):
+            return  # a worker that cannot hear of revocations ends whatever is open
         if not device.revoking or how != wanted:
             self.said.flaws.append(
                 f"what {device.id} had open at {worker.name} ended {how}, revoked: {device.revoking}"

@@ -26,6 +26,7 @@ VICTIMS = 20
 ROUNDS = 2
 BETWEEN = 0.05  # seconds
 CALM = 20.0  # seconds
+NO_TROUBLE = "none"
 ENDED = (0, -signal.SIGTERM)  # uvicorn ends as it was told to
 
 
@@ -52,10 +53,10 @@ class Scene:
 
     async def be_calm(self) -> Row:
         """What is measured while nothing is wrong; once more if the machine was too busy to keep a promise."""
-        first = await self.suffer("none", self._revoke_some(), bound=BOUND)
+        first = await self.suffer(NO_TROUBLE, self._revoke_some(), bound=BOUND)
         if first.slowest_to_revoke <= PROMISED:
             return first
-        return await self.suffer("none", self._revoke_some(), bound=BOUND)
+        return await self.suffer(NO_TROUBLE, self._revoke_some(), bound=BOUND)
 
     async def _revoke_some(self) -> None:
         """Each worker refuses them, and closes what is open for them."""
@@ -73,6 +74,7 @@ class Scene:
         counts, statuses, since = Counter(self.said.counts), Counter(self.service.statuses), time.monotonic()
         self.said.latest, self.service.slowest = 0.0, 0.0
         self.load.holding.refused, self.load.holding.closed = [], []
+        self.load.holding.is_calm = self.load.holding.is_calm and what == NO_TROUBLE
         await trouble
         ended = time.monotonic()
         back = await asyncio.gather(*(self._back(worker, ended) for worker in self.workers))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 
 import pytest
 from hypothesis import settings
@@ -26,7 +27,7 @@ from tests.stores.valkey_servers import Node, ask, cluster_of_one
 NOW = 1000.0
 DAY = 86_400
 FOREVER = 1e15
-WITHOUT_END = {"schema", "seq", "events", "due", "live", "paired", "names"}
+WITHOUT_END = {"schema", "place", "seq", "events", "due", "live", "paired", "names"}
 WITHOUT_EXPIRY = -1  # what TTL says
 
 
@@ -93,6 +94,22 @@ class TestKeys:
         assert kept_keys(valkey, store) <= endless
         assert ask(valkey, "XLEN", f"{store._base}events") == 0
 
+    async def test_a_place_that_was_emptied_and_begun_anew_is_another_history(self, valkey: Valkey) -> None:
+        url = valkey.url()
+        await (store := ValkeyStore(url)).open()
+        await store.commit(Log(an_event()))
+        async with aclosing(store.watch()) as feed:
+            known = (await anext(feed)).cursor
+            ask(valkey, "DEL", *(store._base + name for name in keys_of(valkey, store)))
+            await (other := ValkeyStore(url)).open()  # before the first one has looked again
+            await other.commit(Log(an_event(name="new")))
+            assert (await anext(feed)).cursor < known
+            batch = await anext(feed)
+            assert [event.name for event in batch.events] == ["new"]
+            assert batch.cursor > known
+        await other.aclose()
+        await store.aclose()
+
     async def test_a_purge_of_everything_leaves_no_member_of_an_index(self, valkey: Valkey, store: ValkeyStore) -> None:
         await store.commit(
             Add(a_request(purge_at=NOW, code_digest=b"code")),
@@ -102,7 +119,7 @@ class TestKeys:
         )
         await store.hit("key", 1, 1)
         await store.purge(NOW)
-        assert kept_keys(valkey, store) == {"schema", "seq", "events"}
+        assert kept_keys(valkey, store) == {"schema", "place", "seq", "events"}
 
     async def test_what_was_not_purged_goes_by_itself_a_day_later(self, valkey: Valkey, store: ValkeyStore) -> None:
         request, device = a_request(purge_at=NOW, code_digest=b"code"), a_device()
@@ -135,7 +152,7 @@ class TestKeys:
         assert [ask(valkey, "ZCARD", store._base + index) for index in ("paired", "names", "live")] == [2, 2, 1]
         while await store.purge(NOW):
             pass
-        assert kept_keys(valkey, store) == {"schema", "seq"}
+        assert kept_keys(valkey, store) == {"schema", "place", "seq"}
 
     async def test_many_requests_that_have_expired_hide_none_that_has_not(self, store: ValkeyStore) -> None:
         live = [a_request(expires_at=NOW + 1) for _ in range(3)]

@@ -153,7 +153,7 @@ class ValkeyStore:
         cursor, known = last if since is None else since, place
         while True:
             if place != known:  # emptied, and begun anew by somebody else: what we followed is gone
-                last, events = 0, []
+                known, last, events = place, 0, []
             cursor = events[-1].seq if events else min(cursor, last)
             yield Batch(cursor, tuple(events))
             if len(events) < MAX_BATCH:

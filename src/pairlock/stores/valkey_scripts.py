@@ -3,6 +3,7 @@
 All keys begin with `{prefix}:`, so that those of one service lie in one hash slot:
 
     schema                            the version of this layout; without it nothing else is read or written
+    place                             random: whoever follows another than before follows another history
     request:ID, device:ID, setting:ID hashes: v version, d data, x expires_at, c code digest, n name_key, s seen_at
     code:DIGEST                       the id of the request with this code
     live, paired, names               sorted by bytes: ids of live requests, of paired devices, and their name keys
@@ -48,7 +49,7 @@ READING = CURRENT + OF_THIS_VERSION
 # The first command that writes must be one that a full server refuses: after it, all that follow are let through.
 WRITING = "local kept = redis.call('GET', KEYS[1])" + OF_THIS_VERSION
 
-# KEYS: schema, seq, events, due, live, paired, names
+# KEYS: schema, seq, events, due, live, paired, names, place; ARGV: the least version, a new place
 PREPARE = Script(
     f"""
 local function is_free()
@@ -231,7 +232,7 @@ return {not is_end and members[last], found}
 # KEYS: schema, events; ARGV: the highest number, how many
 LIST_EVENTS = Script(READING, "return redis.call('XREVRANGE', KEYS[2], ARGV[1], '-', 'COUNT', ARGV[2])")
 
-# KEYS: seq, events; ARGV: the cursor, how many
+# KEYS: seq, events, place; ARGV: the cursor, how many
 FOLLOW = Script(
     CURRENT,
     "return {kept or '0', redis.call('XRANGE', KEYS[2], '(' .. ARGV[1] .. '-0', '+', 'COUNT', ARGV[2]),"
