@@ -273,6 +273,8 @@ class Runtime:
                 async with aclosing(self._store.watch(history.resume())) as batches:
                     asked_at = loop.time()
                     async for batch in batches:
+                        if pause != FIRST_PAUSE:
+                            logger.warning("the change feed is back")
                         pause = FIRST_PAUSE
                         await self._take_up(history.go_on(batch))
                         if len(batch.events) < MAX_BATCH:  # a full one may not be the last of what was missed
