@@ -9,7 +9,7 @@ from pairlock import Pairlock, Permissions
 from pairlock._core.operators import APP
 from pairlock._core.records import Device, EventType
 from pairlock.errors import InvalidPermissions, InvalidRequest, InvalidToken, NotFound
-from pairlock.stores.contract import Add
+from pairlock.stores.contract import Add, Conflict
 from pairlock.testing import FakeClock, a_device
 from tests.services.parts import SENSORS, FailingStore, Make, kept_devices, kept_events, pair, permitted, reading
 
@@ -218,3 +218,12 @@ async def test_devices_are_searched_by_how_their_names_begin(pairlock: Pairlock)
     (first,) = await pairlock.devices.search("", limit=1)
     assert [each.name for each in await pairlock.devices.search("", after=first.name_key)] == ["Phone of Ada", "Tablet"]
     assert await pairlock.devices.search("x") == []
+
+
+async def test_when_one_of_a_page_was_changed_the_page_is_revoked_one_by_one(make: Make) -> None:
+    pairlock = make(store=(store := FailingStore()))
+    devices = [(await pair(pairlock)).device for _ in range(3)]
+    store.once = {"commit": [Conflict()]}
+    assert await pairlock.devices.revoke_all() == 3
+    assert await pairlock.devices.list() == []
+    assert not await pairlock.devices._revoke_one(devices[0].id, "operator:alice")  # somebody else was faster

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pairlock._core.records import Device
-from pairlock.errors import TemporarilyUnavailable
+from pairlock.errors import StoreError, TemporarilyUnavailable
 from pairlock.stores.contract import Add, Log, Store, Swap
 from pairlock.stores.sqlite import SQLiteStore
+from pairlock.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS
 from pairlock.testing import StoreContract, a_device, a_request, a_setting, an_event
 from tests.stores.sql import rows, values
 
@@ -51,6 +53,47 @@ class TestTrouble:
             assert isinstance(commit.exception(), TemporarilyUnavailable)
         await waiting.aclose()
         assert longest < 0.25  # half of the wait
+
+    async def test_what_is_queued_behind_a_wait_waits_no_longer_than_that(self, path: Path) -> None:
+        await (store := SQLiteStore(path, busy_timeout=0.3)).open()
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            begun = asyncio.get_running_loop().time()
+            told = await asyncio.gather(*(store.commit(Add(a_device())) for _ in range(8)), return_exceptions=True)
+            assert {type(each) for each in told} == {TemporarilyUnavailable}
+            assert asyncio.get_running_loop().time() - begun < 1.2  # half of what they would wait one after the other
+        await store.commit(Add(a_device()))
+        await store.aclose()
+
+    async def test_a_file_that_another_version_has_migrated_is_told(self, path: Path, store: SQLiteStore) -> None:
+        await store.check()
+        with closing(sqlite3.connect(path)) as newer:
+            newer.execute("PRAGMA user_version = 99")
+        with pytest.raises(StoreError):
+            await store.check()
+
+    async def test_a_file_that_another_process_has_made_of_an_older_kind_is_told(
+        self, path: Path, store: SQLiteStore
+    ) -> None:
+        with closing(sqlite3.connect(path)) as older:
+            older.execute("PRAGMA user_version = 1")
+        with pytest.raises(StoreError, match="start this process again"):
+            await store.check()
+
+    async def test_devices_of_the_first_version_are_found_by_name(self, path: Path) -> None:
+        device = a_device(name="Phone")
+        with closing(sqlite3.connect(path)) as first:
+            first.executescript(MIGRATIONS[0])
+            first.execute(
+                "INSERT INTO devices (id, version, data) VALUES (?, 1, ?)", (device.id, msgspec.json.encode(device))
+            )
+            first.execute("UPDATE devices SET data = CAST(data AS TEXT)")
+            first.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            first.execute("PRAGMA user_version = 1")
+            first.commit()
+        await (store := SQLiteStore(path)).open()
+        assert await store.search_devices("phone") == [device]
+        await store.aclose()
 
     async def test_a_full_disk_in_mid_write_loses_nothing(self, store: SQLiteStore) -> None:
         await store.commit(Add(kept := a_device()))

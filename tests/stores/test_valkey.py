@@ -46,6 +46,7 @@ def cluster() -> Iterator[Node]:
         yield node
 
 
+@pytest.mark.no_cover
 class TestValkeyStoreInACluster(Commits, Lists, Upkeep, Races, Feed):
     """All but the model, which takes long and asks nothing more of the way to the server."""
 
