@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,17 @@ LONG_AGO = 1.0
 @pytest.fixture
 def store() -> FailingStore:
     return FailingStore()
+
+
+class SlowStore(MemoryStore):
+    """One that takes its time to note who was seen."""
+
+    touching = False
+
+    async def touch(self, seen: Mapping[str, float]) -> None:
+        self.touching = True
+        await asyncio.sleep(0.02)
+        await super().touch(seen)
 
 
 async def fill(store: FailingStore, count: int) -> None:
@@ -200,6 +212,20 @@ async def test_who_was_seen_is_written_down_at_the_end(pairlock: Pairlock, path:
     await pairlock.verify(pairlock.tokens.access(device)[0])
     await pairlock.aclose()
     assert [each.seen_at for each in await kept_devices(path)] == [clock()]
+
+
+async def test_who_is_seen_while_it_is_written_down_is_written_down_next(make: Make, clock: FakeClock) -> None:
+    pairlock = make(store=(store := SlowStore()))
+    device = (await pair(pairlock)).device
+    work = pairlock._runtime.upkeep
+    work.note_seen(device.id)
+    both = [asyncio.create_task(work.write_down_seen()) for _ in range(2)]
+    await until(lambda: store.touching)
+    clock.advance(5)
+    work.note_seen(device.id)
+    await asyncio.gather(*both)
+    await work.write_down_seen()
+    assert await seen_at(pairlock, device.id) == clock()
 
 
 async def test_being_seen_hinders_no_change(pairlock: Pairlock, clock: FakeClock) -> None:

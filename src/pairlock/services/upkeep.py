@@ -54,9 +54,13 @@ class Upkeep:
         now = self._clock()
         self._seen.update(dict.fromkeys(self._standings.take_seen(), now))
         while some := dict(islice(self._seen.items(), SEEN_AT_ONCE)):
-            await self._store.touch(some)
-            for device_id in some:
+            for device_id in some:  # first: meanwhile they may be seen again, and this be called again at the end
                 del self._seen[device_id]
+            try:
+                await self._store.touch(some)
+            except BaseException:
+                self._seen = some | self._seen
+                raise
 
     async def _note_who_was_seen(self) -> None:
         now = self._clock()
