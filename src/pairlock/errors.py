@@ -20,6 +20,42 @@ class StoreError(PairlockError):
     """The store cannot be opened; the message says why and what to do."""
 
 
+class ClientError(PairlockError):
+    """What only the device's side can know; the message is one line and says what to do."""
+
+
+class Unreachable(ClientError):
+    """Nobody answers at this address, or its certificate is not to be trusted."""
+
+
+class NotPairlock(ClientError):
+    """Somebody answers at this address, but no pairing service."""
+
+
+class Unencrypted(ClientError):
+    """The address is plain HTTP to another machine, and the caller has not said that this may be."""
+
+
+class AnotherServer(ClientError):
+    """The address belongs to another server than the one that the credential is for; nothing was sent to it."""
+
+
+class NotPaired(ClientError):
+    """No credential is kept for this address."""
+
+
+class PairAgain(ClientError):
+    """The credential that is kept counts no more: it was revoked, or lay unused too long."""
+
+
+class AlreadyPaired(ClientError):
+    """A credential is kept already for this server at this address, and nobody said to replace it."""
+
+
+class CredentialsError(ClientError):
+    """Credentials cannot be read or kept: the file is damaged, read-only, or the disk is full. Nothing was lost."""
+
+
 class WireError(PairlockError):
     """An error with a place on the wire.
 

@@ -1,0 +1,5 @@
+"""`python -m pairlock.cli` is `pairlock`."""
+
+from pairlock.cli import main
+
+main()

@@ -1,0 +1,96 @@
+"""Runs the command line: finds the command, and turns every error into one line and an exit code."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from pairlock.cli import outcomes
+from pairlock.cli.terminal import Terminal
+from pairlock.errors import PairlockError
+
+# Where each command lives; imported when it is called for, so that `pairlock token` stays quick.
+COMMANDS = {
+    "pair": "pairlock.cli.pair",
+    "login": "pairlock.cli.login",
+    "whoami": "pairlock.cli.credential",
+    "token": "pairlock.cli.credential",
+    "logout": "pairlock.cli.credential",
+    "list": "pairlock.cli.credential",
+    "serve": "pairlock.cli.serve",
+    "requests": "pairlock.cli.requests",
+    "devices": "pairlock.cli.devices",
+    "code": "pairlock.cli.codes",
+    "qr": "pairlock.cli.codes",
+    "window": "pairlock.cli.window",
+    "audit": "pairlock.cli.audit",
+    "keys": "pairlock.cli.keys",
+    "doctor": "pairlock.cli.doctor",
+    "completion": "pairlock.cli.completion",
+}
+DEVICE_SIDE = ("pair", "login", "whoami", "token", "logout", "list")
+
+
+class Pairlock(click.Group):
+    """The root of all commands: each module binds its commands by their names in `COMMANDS` there."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = importlib.import_module(COMMANDS[cmd_name]).COMMANDS[cmd_name]
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in (
+            ("On a device", DEVICE_SIDE),
+            ("For operators, beside the service", [name for name in COMMANDS if name not in DEVICE_SIDE]),
+        ):
+            rows = [(name, found.get_short_help_str(60)) for name in names if (found := self.get_command(ctx, name))]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+@click.command(cls=Pairlock, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pairlock")
+def pairlock() -> None:
+    """Let devices into a service, and say who may come in."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code."""
+    terminal = Terminal(as_json="--json" in arguments)
+    try:
+        result = pairlock.main(list(arguments), "pairlock", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        return _refused(terminal, error)
+    except (click.Abort, KeyboardInterrupt):
+        terminal.note("Interrupted.")
+        return outcomes.INTERRUPTED
+    except BrokenPipeError:  # whoever read us has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return outcomes.DONE
+    except (PairlockError, OSError) as error:
+        return _failed(terminal, error)
+    return result if isinstance(result, int) else outcomes.DONE
+
+
+def _refused(terminal: Terminal, error: click.ClickException) -> int:
+    if terminal.as_json:
+        terminal.json({"error": "usage", "error_description": error.format_message()})
+    else:
+        error.show()
+    return error.exit_code
+
+
+def _failed(terminal: Terminal, error: Exception) -> int:
+    if terminal.as_json:
+        terminal.json(outcomes.as_json(error))
+    else:
+        terminal.note(outcomes.line(error), style="red")
+    return outcomes.exit_code(error)

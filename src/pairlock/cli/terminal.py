@@ -1,0 +1,86 @@
+"""What commands print and ask: answers on stdout, everything else on stderr; JSON when asked for."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from pairlock._core.names import clean_text
+from pairlock._core.permissions import Permissions
+
+
+class Terminal:
+    """Where a command speaks. Text of strangers goes through `safe`; markup is never interpreted."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.out = _console(stderr=False)
+        self.err = _console(stderr=True)
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether somebody is there to be asked."""
+        return sys.stdin.isatty() and sys.stderr.isatty()
+
+    def answer(self, told: Mapping[str, Any], shown: RenderableType) -> None:
+        """What the command was asked for: a JSON object, or the same for people."""
+        if self.as_json:
+            self.json(told)
+        else:
+            self.out.print(shown)
+
+    def json(self, told: Mapping[str, Any]) -> None:
+        """One JSON object on a line of its own."""
+        click.echo(json.dumps(told, ensure_ascii=False))
+
+    def note(self, text: RenderableType, *, style: str = "") -> None:
+        """What is said beside the answer."""
+        self.err.print(text, style=style or None)
+
+    def warn(self, text: str) -> None:
+        """What must not be missed."""
+        self.note(f"warning: {text}", style="bold yellow")
+
+    def confirm(self, question: str, *, otherwise: str) -> bool:
+        """Ask; where nobody can be asked, a UsageError that tells the option to give."""
+        if not self.is_interactive:
+            raise click.UsageError(f"{question} Nobody can be asked here: {otherwise}")
+        return click.confirm(question, err=True)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+        """Rows under headings, without a frame; wide cells fold rather than vanish."""
+        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        for column in table.columns:
+            column.overflow = "fold"
+        return table
+
+
+def safe(text: str) -> str:
+    """Text of a stranger as it may be printed: on one line, without controls."""
+    return clean_text(text)
+
+
+def spoken(permissions: Permissions) -> str:
+    """Permissions in words: `read /sensors/**, write /control/lamp`."""
+    parts = [f"{action} {' '.join(patterns)}" for action, patterns in _lists(permissions) if patterns]
+    return ", ".join(parts) or "nothing"
+
+
+def countdown(seconds: float) -> str:
+    """Time left as `4:59`."""
+    minutes, left = divmod(max(int(seconds), 0), 60)
+    return f"{minutes}:{left:02}"
+
+
+def _lists(permissions: Permissions) -> tuple[tuple[str, Sequence[str]], ...]:
+    return ("read", permissions.read), ("write", permissions.write)
+
+
+def _console(*, stderr: bool) -> Console:
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
