@@ -19,6 +19,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "services": {"errors", "_core", "stores"},
     "asgi": {"errors", "_core", "stores", "services"},
     "facade": {"errors", "_core", "stores", "services", "asgi"},  # the one object an application makes, put together
+    "configuration": {"errors", "_core", "stores", "services", "asgi", "facade"},
+    "client": {"errors", "_core"},
+    "cli": {"errors", "_core", "stores", "services", "asgi", "facade", "configuration", "client"},
     "__init__": {"errors", "_core", "stores", "services", "asgi", "facade"},
 }
 
@@ -33,6 +36,16 @@ ONLY = {
     "limits": {"pairlock.services.limiter"},
     "qrcode": {"pairlock.services.pictures"},
     "png": {"pairlock.services.pictures"},  # comes with qrcode[png]
+    "httpx": {"pairlock.client"},
+    "httpx2": {"pairlock.client"},
+    "anyio": {"pairlock.client"},
+    "filelock": {"pairlock.client"},
+    "keyring": {"pairlock.client"},
+    "click": {"pairlock.cli"},
+    "rich": {"pairlock.cli"},
+    "prompt_toolkit": {"pairlock.cli"},
+    "uvicorn": {"pairlock.cli.serve", "pairlock.cli.serving"},
+    "yaml": {"pairlock.configuration"},
     "pytest": {"pairlock.testing"},
     "hypothesis": {"pairlock.testing"},
 }
@@ -75,7 +88,7 @@ PACKAGES = {name.split(".")[1] for name, path in FILES.items() if path.parent !=
 def package_of(module: str) -> str:
     """The row of a module in MAY_IMPORT."""
     first = module.split(".")[1] if "." in module else "__init__"
-    return first if first in PACKAGES | {"errors", "facade", "__init__"} else "services"
+    return first if first in PACKAGES | {"errors", "facade", "configuration", "__init__"} else "services"
 
 
 def is_below(module: str, parents: set[str]) -> bool:

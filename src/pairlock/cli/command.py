@@ -24,16 +24,24 @@ class Command(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
 
-def command(group: click.Group, name: str, *, examples: Sequence[str], **settings: Any) -> Callable[[Any], click.Command]:
-    """Make a function a command of a group; it gets a `terminal`, and may be async."""
+def command(
+    name: str, *, examples: Sequence[str], group: click.Group | None = None
+) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command, of a group if one is given; it gets a `terminal`, and may be async.
 
-    def decorate(function: Callable[..., Any]) -> click.Command:
-        @click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object (on streams: one a line).")
+    An integer that it returns is its exit code.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Command:
+        @click.option("--json", "as_json", is_flag=True, help="Answer with JSON: one object, or one a line.")
         @wraps(function)
         def call(*, as_json: bool, **given: Any) -> Any:
             result = function(terminal=Terminal(as_json=as_json), **given)
             return asyncio.run(result) if inspect.iscoroutine(result) else result
 
-        return group.command(name, cls=Command, examples=examples, **settings)(call)
+        made = click.command(name, cls=Command, examples=examples)(call)
+        if group is not None:
+            group.add_command(made)
+        return made
 
     return decorate

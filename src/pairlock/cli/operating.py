@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pairlock._core.operators import Operator
-from pairlock.cli.command import command
+from pairlock.cli.command import Command, command
 from pairlock.cli.terminal import Terminal
 from pairlock.configuration import Configuration, read_configuration
 from pairlock.errors import ConfigurationError
@@ -37,18 +37,20 @@ class Operating:
         self.operator = operator
 
 
-def operator_command(group: click.Group, name: str, *, examples: list[str]) -> Callable[[Any], click.Command]:
+def operator_command(
+    name: str, *, examples: list[str], group: click.Group | None = None
+) -> Callable[[Callable[..., Any]], Command]:
     """An async command on the store: it gets `terminal` and `operating`."""
 
-    def decorate(function: Callable[..., Any]) -> click.Command:
+    def decorate(function: Callable[..., Any]) -> Command:
         @CONFIG
         @STORE
         @wraps(function)
-        async def call(*, terminal: Terminal, config: Path | None, store: str | None, **given: Any) -> None:
+        async def call(*, terminal: Terminal, config: Path | None, store: str | None, **given: Any) -> Any:
             async with operating_on(config, store) as operating:
-                await function(terminal=terminal, operating=operating, **given)
+                return await function(terminal=terminal, operating=operating, **given)
 
-        return command(group, name, examples=examples)(call)
+        return command(name, examples=examples, group=group)(call)
 
     return decorate
 
