@@ -51,6 +51,7 @@ OTHERS_CALLS = {
     ("DELETE", "/requests/{id}"),
     ("POST", "/requests/{id}/pin"),
     ("POST", "/requests/{id}/token"),
+    ("GET", "/identity"),
     ("GET", "/whoami"),
     ("GET", "/health"),
     ("DELETE", "/whoami"),

@@ -42,6 +42,7 @@ WORKING: dict[tuple[str, str], Call] = {
     ("POST", "/requests/{id}/pin"): Call("approved", json={"pin": "000000"}),
     ("POST", "/requests/{id}/token"): Call("approved", json={}),
     ("POST", "/redeem"): Call(json={"code": "{code}", "name": "x"}),
+    ("GET", "/identity"): Call(),
     ("GET", "/whoami"): Call(),
     ("DELETE", "/whoami"): Call(),
     ("POST", "/device_authorization"): Call(form={"client_id": "tv"}),

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from pairlock import Approve, Asked, Deny, Limits, Pairlock
+from pairlock._core.identity import is_proof
 from pairlock.testing import FakeClock
 from tests.app.parts import AS_OPERATOR, UNKNOWN_ID, bearer, client_of, pair, start
 from tests.services.parts import SENSORS, UNLIMITED, Make, wrong
@@ -310,6 +311,47 @@ async def test_a_device_is_told_who_it_is(client: httpx.AsyncClient, pairlock: P
         },
         "server": paired["server"],
     }
+
+
+async def test_anybody_is_told_which_server_this_is(client: httpx.AsyncClient, pairlock: Pairlock) -> None:
+    answer = await client.get("/identity")
+    assert (answer.status_code, answer.json()) == (200, {"server": pairlock._runtime.server})
+
+
+async def test_a_device_has_proved_that_it_is_still_the_server_it_paired_with(
+    client: httpx.AsyncClient, pairlock: Pairlock
+) -> None:
+    paired, nonce = await pair(client, pairlock), "n" * 22
+    told = (await client.get("/identity", params={"device_id": paired["device_id"], "nonce": nonce})).json()
+    assert is_proof(told["proof"], paired["refresh_token"], told["server"]["id"], nonce)
+    await pairlock.devices.revoke(paired["device_id"])  # it shall hear that it was revoked, not that this is another
+    again = (await client.get("/identity", params={"device_id": paired["device_id"], "nonce": nonce})).json()
+    assert again == told
+
+
+async def test_of_a_device_that_is_unknown_the_proof_looks_the_same_and_proves_nothing(
+    client: httpx.AsyncClient, pairlock: Pairlock
+) -> None:
+    paired, nonce = await pair(client, pairlock), "n" * 22
+    stranger = "0" * len(paired["device_id"])
+    said = [(await client.get("/identity", params={"device_id": stranger, "nonce": nonce})).json() for _ in range(2)]
+    assert said[0] == said[1]
+    assert len(said[0]["proof"]) == 43
+    assert not is_proof(said[0]["proof"], paired["refresh_token"], said[0]["server"]["id"], nonce)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"device_id": "0" * 26},
+        {"device_id": "0" * 26, "nonce": "short"},
+        {"device_id": "", "nonce": "n" * 22},
+        {"device_id": "\0" * 26, "nonce": "n" * 22},
+    ],
+)
+async def test_a_proof_takes_an_id_and_a_nonce(client: httpx.AsyncClient, asked: dict[str, str]) -> None:
+    answer = await client.get("/identity", params=asked)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
 async def test_a_device_that_un_pairs_itself_is_answered_and_then_refused(

@@ -41,6 +41,7 @@ WHO: dict[tuple[str, str], dict[str, str]] = {
     ("POST", "/requests/{id}/pin"): HOLDER,
     ("POST", "/requests/{id}/token"): HOLDER,
     ("POST", "/redeem"): ANYBODY,
+    ("GET", "/identity"): ANYBODY,
     ("GET", "/whoami"): DEVICE,
     ("DELETE", "/whoami"): DEVICE,
     ("POST", "/device_authorization"): CLIENT,

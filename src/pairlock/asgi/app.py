@@ -55,6 +55,7 @@ def pairing_app(
             _oauth_route("/revoke", POST=oauth.revoke),
             _oauth_route("/introspect", POST=oauth.introspect),
             _oauth_route(SERVER, GET=oauth.metadata),
+            _route("/identity", GET=device.identity),
             _route("/whoami", GET=device.whoami, DELETE=device.unpair),
             _route("/devices", GET=operator.list, DELETE=operator.revoke_all),
             _route("/devices/{id}", PATCH=operator.change, DELETE=operator.revoke),

@@ -22,6 +22,7 @@ from pairlock.asgi.calls import request_secret
 from pairlock.asgi.credentials import credentials
 from pairlock.services.deciding import Deciding
 from pairlock.services.devices import Devices
+from pairlock.services.identifying import Identifying
 from pairlock.services.pairing import Pairing
 from pairlock.services.runtime import Runtime
 from pairlock.services.tokens import Tokens
@@ -50,6 +51,7 @@ class DeviceSide:
         self.devices = devices
         self.verifier = verifier
         self.callers = callers
+        self.identifying = Identifying(runtime)
 
     async def start(self, request: Request) -> Response:
         body = await decode(request, StartBody)
@@ -86,6 +88,14 @@ class DeviceSide:
     async def cancel(self, request: Request) -> Response:
         await self.pairing.cancel(request.path_params["id"], request_secret(request))
         return answer(None, 204)
+
+    async def identity(self, request: Request) -> Response:
+        await self.runtime.ready()
+        told: dict[str, object] = {"server": self.runtime.server}
+        if "device_id" in request.query_params:
+            device_id, nonce = request.query_params["device_id"], request.query_params.get("nonce", "")
+            told["proof"] = await self.identifying.prove(device_id, nonce)
+        return answer(told)
 
     async def whoami(self, request: Request) -> Response:
         grant = await self.verifier.admit(credentials(request.scope))
