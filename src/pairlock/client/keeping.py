@@ -1,0 +1,151 @@
+"""Keeps one credential fresh, together with every other task, thread and process that uses it.
+
+A refresh token counts once. So whoever would refresh takes the lock of the credentials, reads them again, and finds
+that another has done it, or does it himself.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from pairlock._core.oauth import REFRESH_GRANT
+from pairlock.client import answers
+from pairlock.client.answers import TokenAnswer
+from pairlock.client.credentials import Credential
+from pairlock.client.discovery import check_identity
+from pairlock.client.exchange import Call, Do, Exchange, Unbroken, Wait
+from pairlock.client.storage import Credentials, Draft
+from pairlock.errors import (
+    CredentialsError,
+    InvalidGrant,
+    NotPaired,
+    PairAgain,
+    TemporarilyUnavailable,
+    TooManyRequests,
+    Unreachable,
+)
+
+NOT_NOW = (Unreachable, TemporarilyUnavailable, TooManyRequests, CredentialsError)
+LOOK_AGAIN = 0.05  # seconds between looks at what another does
+ATTEMPTS = 3  # the answer to a refresh may have been lost; the same token counts for some seconds more
+
+
+def locked(credentials: Credentials) -> Exchange[Callable[[], None]]:
+    """Wait for the lock; sent back is what releases it."""
+    while True:
+        release: Callable[[], None] | None = yield Do(credentials.try_lock)
+        if release is not None:
+            return release
+        yield Wait(LOOK_AGAIN)
+
+
+class Keeper:
+    """One credential, by its key: what it is now, as far as is known here."""
+
+    def __init__(
+        self, credentials: Credentials, key: str, credential: Credential, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.credential = credential
+        self.key = key
+        self.credentials = credentials
+        self.is_identified = False  # whether the server at its address is known to be still the same
+        self._clock = clock
+
+    def known(self) -> Credential | None:
+        """The credential if it can be used as it is; None when `current` has to be asked."""
+        return self.credential if self.is_identified and not self.credential.is_due(self._clock()) else None
+
+    def current(self) -> Exchange[Credential]:
+        """The credential with a token that counts, refreshed if it is due.
+
+        Raises AnotherServer, PairAgain, NotPaired, CredentialsError, Unreachable.
+        """
+        if not self.is_identified:
+            yield from self._identify()
+        if self.credential.is_due(self._clock()):
+            try:
+                yield from self._fresh(None)
+            except NOT_NOW:
+                if self.credential.expires_at <= self._clock():
+                    raise  # otherwise it still counts for a moment
+        return self.credential
+
+    def after_refusal(self, refused: str) -> Exchange[Credential]:
+        """The credential after a server has refused this token of it: another has a newer one, or it is refreshed."""
+        if self.credential.token == refused:
+            yield from self._fresh(refused)
+        return self.credential
+
+    def forget(self) -> Exchange[None]:
+        """Drop the credential where it is kept."""
+        release = yield from locked(self.credentials)
+        try:
+            yield Do(self._remove)
+        finally:
+            release()
+
+    def _identify(self) -> Exchange[None]:
+        kept = self.credential
+        yield from check_identity(kept.url, kept.server.id, device_id=kept.device_id, refresh_token=kept.refresh_token)
+        self.is_identified = True
+
+    def _fresh(self, refused: str | None) -> Exchange[None]:
+        while not (yield from self._was_refreshed(refused)):
+            if self.credential.refresh_token is None:
+                raise self.pair_again()
+            release = yield Do(self.credentials.try_lock)
+            if release is None:
+                yield Wait(LOOK_AGAIN)
+                continue
+            try:
+                if not (yield from self._was_refreshed(refused)):
+                    yield Unbroken(self._refresh())
+            finally:
+                release()
+            return
+
+    def _was_refreshed(self, refused: str | None) -> Exchange[bool]:
+        """Whether what is kept now has a token that counts, as far as can be seen."""
+        kept = yield Do(self._load)
+        if kept is None:
+            raise NotPaired(f"the credential for {self.credential.url} is no longer kept: this device was logged out")
+        self.credential = kept
+        return kept.token != refused and not kept.is_due(self._clock())
+
+    def _refresh(self) -> Exchange[None]:
+        with ExitStack() as opened:
+            draft: Draft = yield Do(lambda: opened.enter_context(self.credentials.drafting()))
+            answer = yield from self._ask()
+            self.credential = self.credential.refreshed(answer, self._clock())
+            yield Do(lambda: draft.put(self.key, self.credential))
+
+    def _ask(self) -> Exchange[TokenAnswer]:
+        url = f"{self.credential.url}/token"
+        form = {"grant_type": REFRESH_GRANT, "refresh_token": self.credential.refresh_token or ""}
+        if self.credential.client_id:
+            form["client_id"] = self.credential.client_id
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return answers.read((yield Call(method="POST", url=url, form=form)), TokenAnswer, url)
+            except InvalidGrant as error:
+                raise self.pair_again() from error
+            except (Unreachable, TemporarilyUnavailable, TooManyRequests):
+                if attempt == ATTEMPTS:
+                    raise
+            yield Wait(attempt)
+        raise AssertionError
+
+    def _load(self) -> Credential | None:
+        return self.credentials.load(self.key)
+
+    def _remove(self) -> None:
+        with self.credentials.drafting() as draft:
+            draft.remove(self.key)
+
+    def pair_again(self) -> PairAgain:
+        """The error that says so."""
+        kept = self.credential
+        return PairAgain(
+            f'{kept.server.name} at {kept.url} does not let "{kept.name}" in any more:'
+            " it was revoked, or lay unused too long. Pair again."
+        )

@@ -1,0 +1,34 @@
+"""httpx and httpx2: whichever a client is of, and whichever is there."""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+from pairlock.errors import ConfigurationError
+
+NAMES = ("httpx", "httpx2")
+
+
+def library_of(http: Any) -> ModuleType:
+    """The library that an HTTP client is of. Raises ConfigurationError for what is none."""
+    for base in type(http).__mro__:
+        name = base.__module__.partition(".")[0]
+        if name in NAMES:
+            return sys.modules[name]
+    raise ConfigurationError(f"http: give a client of httpx or httpx2, not {http!r}")
+
+
+def library() -> ModuleType:
+    """The library to make clients with. Raises ConfigurationError when there is none."""
+    for name in NAMES:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+    raise ConfigurationError("the client needs httpx; install it with: pip install 'pairlock[client]'")
+
+
+def loaded() -> list[ModuleType]:
+    """The libraries that this process uses."""
+    return [sys.modules[name] for name in NAMES if name in sys.modules]

@@ -1,0 +1,229 @@
+"""Where credentials are kept: a file of the user's, written whole or not at all; or only in memory.
+
+Whoever changes them holds the lock. What is damaged is reported and never written over. Room for the next
+version is taken before a server is asked for a token, so that a full disk costs nothing.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import Protocol
+
+from filelock import FileLock, Timeout
+
+from pairlock.client import vault
+from pairlock.client.credentials import Credential, Document, decode
+from pairlock.errors import CredentialsError
+
+VARIABLE = "PAIRLOCK_CREDENTIALS"
+ROOM = 16384  # bytes by which a file may grow in one change
+
+
+class Draft(Protocol):
+    """The next version of what is kept; there is room for it."""
+
+    def put(self, key: str, credential: Credential) -> None:
+        """Keep this one, in the place of what was there."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Forget that one."""
+        ...
+
+
+class Credentials(Protocol):
+    """Where credentials are kept. All of it may block, and raises CredentialsError.
+
+    `keyring`: whether the tokens of new ones go into the keyring of the operating system.
+    """
+
+    keyring: bool
+
+    def read(self) -> Document:
+        """What is kept now, without what is in a keyring."""
+        ...
+
+    def load(self, key: str) -> Credential | None:
+        """One credential, with its tokens; None when it is not there (any more)."""
+        ...
+
+    def try_lock(self) -> Callable[[], None] | None:
+        """Keep everybody else from changing it until what is returned is called; None while somebody else does."""
+        ...
+
+    def drafting(self) -> AbstractContextManager[Draft]:
+        """With the lock held: room for the next version of what is kept."""
+        ...
+
+
+class MemoryCredentials:
+    """Keeps credentials no longer than this process."""
+
+    keyring = False
+
+    def __init__(self) -> None:
+        self._document = Document({})
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return "<MemoryCredentials>"
+
+    def read(self) -> Document:
+        return self._document
+
+    def load(self, key: str) -> Credential | None:
+        return self._document.credentials().get(key)
+
+    def try_lock(self) -> Callable[[], None] | None:
+        return self._lock.release if self._lock.acquire(blocking=False) else None
+
+    @contextmanager
+    def drafting(self) -> Iterator[Draft]:
+        yield self
+
+    def put(self, key: str, credential: Credential) -> None:
+        self._document = self._document.put(key, credential)
+
+    def remove(self, key: str) -> None:
+        self._document = self._document.without(key)
+
+
+class CredentialFile:
+    """Keeps credentials in a file that only its user can read; where there is none yet, it is made.
+
+    Without `path` it is the one of `PAIRLOCK_CREDENTIALS`, else `default_path()`. With `keyring`, the tokens of what
+    is newly kept go into the keyring of the operating system, by the package of that name.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, keyring: bool = False) -> None:
+        named = os.environ.get(VARIABLE) if path is None else path
+        self.path = Path(named).expanduser() if named else default_path()
+        self.keyring = keyring
+
+    def __repr__(self) -> str:
+        return f"<CredentialFile {self.path}>"
+
+    def read(self) -> Document:
+        with self._explained("read"):
+            try:
+                text = self.path.read_bytes()
+            except FileNotFoundError:
+                return Document({})
+            return self._decoded(text)
+
+    def load(self, key: str) -> Credential | None:
+        found = self.read().credentials().get(key)
+        return vault.filled(key, found) if found is not None and found.keyring else found
+
+    def try_lock(self) -> Callable[[], None] | None:
+        with self._explained("written"):
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = FileLock(f"{self.path}.lock", mode=0o600, thread_local=False)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                return None
+            return lock.release
+
+    @contextmanager
+    def drafting(self) -> Iterator[Draft]:
+        place = self.path.resolve()  # a link stays a link
+        document = self.read()
+        with self._explained("written"):
+            draft = _FileDraft(place, document)
+            try:
+                draft.take_room(len(document.encode()) + ROOM)
+                yield draft
+            finally:
+                draft.close()
+
+    def _decoded(self, text: bytes) -> Document:
+        try:
+            return decode(text)
+        except ValueError as error:
+            raise CredentialsError(
+                f"{self.path} is damaged ({error}). It is left as it is: mend it, or move it away and pair again."
+            ) from None
+
+    @contextmanager
+    def _explained(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CredentialsError(
+                f"{self.path} cannot be {done} ({error.strerror or error}). Nothing was changed;"
+                f" make room or mend its permissions, or name another file (--credentials, {VARIABLE})."
+            ) from error
+
+
+class _FileDraft:
+    """A file beside the one that it will take the place of."""
+
+    def __init__(self, place: Path, document: Document) -> None:
+        self._place = place
+        self._document = document
+        self._path = place.with_name(f".{place.name}.draft")
+        self._path.unlink(missing_ok=True)  # of somebody who was killed: we hold the lock
+        self._handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+
+    def take_room(self, size: int) -> None:
+        _write(self._handle, b"\n" * size)
+
+    def close(self) -> None:
+        os.close(self._handle)
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def put(self, key: str, credential: Credential) -> None:
+        if credential.keyring:
+            credential = vault.emptied(key, credential)
+        self._replace(self._document.put(key, credential))
+
+    def remove(self, key: str) -> None:
+        found = self._document.credentials().get(key)
+        self._replace(self._document.without(key))
+        if found is not None and found.keyring:
+            vault.forget(key)
+
+    def _replace(self, document: Document) -> None:
+        _write(self._handle, document.encode())
+        self._path.replace(self._place)
+        _sync_folder(self._place.parent)
+        self._document = document
+
+
+def default_path(app: str = "pairlock") -> Path:
+    """Where an application keeps the tokens of its user, by the custom of the operating system."""
+    return _settings_folder(sys.platform, os.environ, Path.home) / app / "tokens.json"
+
+
+def _settings_folder(platform: str, environ: Mapping[str, str], home: Callable[[], Path]) -> Path:
+    if platform == "darwin":
+        return home() / "Library" / "Application Support"
+    if platform == "win32":
+        return Path(environ["APPDATA"]) if environ.get("APPDATA") else home() / "AppData" / "Roaming"
+    configured = environ.get("XDG_CONFIG_HOME", "")
+    return Path(configured) if Path(configured).is_absolute() else home() / ".config"
+
+
+def _write(handle: int, text: bytes) -> None:
+    """All of it and nothing else, on disk."""
+    os.lseek(handle, 0, os.SEEK_SET)
+    rest = memoryview(text)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
+    os.ftruncate(handle, len(text))
+    os.fsync(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last; only where folders can be opened."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,72 @@
+"""Tokens in the keyring of the operating system, where that was asked for; everything else stays in the file."""
+
+from types import ModuleType
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pairlock.client.credentials import Credential
+from pairlock.errors import CredentialsError
+
+SERVICE = "pairlock"  # what the keyring files them under
+
+
+class Tokens(Struct, frozen=True):
+    """What the keyring holds of a credential."""
+
+    token: str
+    refresh_token: str | None = None
+
+    def __repr__(self) -> str:
+        return "<Tokens>"
+
+
+def filled(key: str, credential: Credential) -> Credential:
+    """A credential as it was read, with its tokens. Raises CredentialsError."""
+    keyring = _keyring()
+    try:
+        kept = msgspec.json.decode(keyring.get_password(SERVICE, key) or "null", type=Tokens | None)
+    except (keyring.errors.KeyringError, ValueError) as error:
+        raise CredentialsError(f"the keyring does not give the tokens of {key} ({error}); unlock it") from None
+    if kept is None:
+        raise CredentialsError(f"the keyring has no tokens of {key} any more; pair again")
+    return replace(credential, token=kept.token, refresh_token=kept.refresh_token)
+
+
+def emptied(key: str, credential: Credential) -> Credential:
+    """A credential as it may be written to a file, once its tokens are in the keyring. Raises CredentialsError."""
+    keyring, tokens = _keyring(), Tokens(credential.token, credential.refresh_token)
+    try:
+        keyring.set_password(SERVICE, key, msgspec.json.encode(tokens).decode())
+    except keyring.errors.KeyringError as error:
+        raise CredentialsError(f"the keyring does not take the tokens of {key} ({error}); unlock it") from None
+    return replace(credential, token="", refresh_token=None)
+
+
+def forget(key: str) -> None:
+    """Drop the tokens of a credential; those that are gone already are no error."""
+    keyring = _keyring()
+    try:
+        keyring.delete_password(SERVICE, key)
+    except keyring.errors.PasswordDeleteError:
+        return
+    except keyring.errors.KeyringError as error:
+        raise CredentialsError(f"the keyring does not drop the tokens of {key} ({error}); unlock it") from None
+
+
+def check() -> None:
+    """Raises CredentialsError when there is no keyring to be used."""
+    keyring = _keyring()
+    if isinstance(keyring.get_keyring(), keyring.backends.fail.Keyring):
+        raise CredentialsError("there is no keyring here that could be used; leave it out, to keep tokens in a file")
+
+
+def _keyring() -> ModuleType:
+    try:
+        import keyring  # only where it was asked for
+        import keyring.backends.fail
+        import keyring.errors
+    except ImportError:
+        raise CredentialsError("keyring: install it with: pip install 'pairlock[keyring]'") from None
+    return keyring
