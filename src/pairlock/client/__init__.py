@@ -2,8 +2,9 @@
 
 Every function that pairs takes the same keywords. `credentials` is where to keep what is handed out: a path, a
 CredentialFile (by default the user's own), or MemoryCredentials(). `replace` lets it take the place of what is
-kept for the same server at the same address. `insecure` allows plain HTTP to another machine. `http` is an httpx or
-httpx2 client of yours, which is made ready and handed back; without it there is a new one.
+kept for the same server at the same address. `insecure` allows plain HTTP to another machine. `ca` is the file of
+the certificate authority that your server is known by. `http` is an httpx or httpx2 client of yours, which is made
+ready and handed back; without it there is a new one.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from pairlock.client.drivers import run
 from pairlock.client.exchange import Exchange
 from pairlock.client.journeys import CLIENT_ID, How, PermissionsGiven, Request, print_code
 from pairlock.client.keeping import Keeper
-from pairlock.client.libraries import library
+from pairlock.client.libraries import library, trusting
 from pairlock.client.pairing import Confirm, DeviceCode, OnCode, OnProgress, Progress, ignore
 from pairlock.client.ready import keeper_of, made_ready, websocket_arguments
 from pairlock.client.storage import CredentialFile, MemoryCredentials, default_path
@@ -38,6 +39,7 @@ __all__ = [
     "connect",
     "default_path",
     "device_login",
+    "logout",
     "pair",
     "pair_with_qr",
     "redeem",
@@ -54,7 +56,12 @@ class Pairing(Request):
 
     def wait_for_approval(self) -> "httpx.Client":
         """Wait until an operator has decided; the client that is let in. Raises AccessDenied, ExpiredToken, Locked."""
-        return self._finish(self._asking.wait())
+        self.wait_for_decision()
+        return self._finish(self._asking.redeem())
+
+    def wait_for_decision(self) -> None:
+        """Wait until an operator has approved, without getting the client yet. Raises as `wait_for_approval` does."""
+        run(self._asking.wait(), self._http)
 
     def cancel(self) -> None:
         """Withdraw the request."""
@@ -140,7 +147,16 @@ def connect(url: str, **how: Unpack[How]) -> "httpx.Client":
 
     Raises NotPaired, PairAgain when it was revoked, AnotherServer, Unreachable, CredentialsError.
     """
-    return _ready(journeys.resumed(url, how), how)
+    return _ready(journeys.resumed(url, how), journeys.as_kept(url, how))
+
+
+def logout(url: str, **how: Unpack[How]) -> bool:
+    """Revoke this device at the service and forget its credential; False when it was revoked already.
+
+    Raises NotPaired, AnotherServer, CredentialsError, and Unreachable: then nothing is forgotten.
+    """
+    with _client(journeys.as_kept(url, how)) as http:
+        return run(journeys.logged_out(url, how), http)
 
 
 def websocket(client: Any, path: str, *, as_subprotocol: bool = False) -> dict[str, Any]:
@@ -162,7 +178,7 @@ def _ready(exchange: Exchange[Keeper], how: How) -> "httpx.Client":
 def _client(how: How) -> Iterator[Any]:
     """The caller's client, or a new one, closed unless all goes well."""
     given = how.get("http")
-    http: Any = library().Client() if given is None else given
+    http: Any = library().Client(**trusting(how.get("ca"))) if given is None else given
     try:
         yield http
     except BaseException:

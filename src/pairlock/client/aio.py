@@ -12,7 +12,7 @@ from pairlock.client.drivers import arun
 from pairlock.client.exchange import Exchange
 from pairlock.client.journeys import CLIENT_ID, How, PermissionsGiven, Request, print_code
 from pairlock.client.keeping import Keeper
-from pairlock.client.libraries import library
+from pairlock.client.libraries import library, trusting
 from pairlock.client.pairing import Confirm, DeviceCode, OnCode, OnProgress, Progress, ignore
 from pairlock.client.ready import keeper_of, made_ready, websocket_arguments
 from pairlock.client.storage import CredentialFile, MemoryCredentials, default_path
@@ -32,6 +32,7 @@ __all__ = [
     "connect",
     "default_path",
     "device_login",
+    "logout",
     "pair",
     "pair_with_qr",
     "redeem",
@@ -48,7 +49,12 @@ class Pairing(Request):
 
     async def wait_for_approval(self) -> "httpx.AsyncClient":
         """Wait until an operator has decided; the client that is let in. Raises AccessDenied, ExpiredToken, Locked."""
-        return await self._finish(self._asking.wait())
+        await self.wait_for_decision()
+        return await self._finish(self._asking.redeem())
+
+    async def wait_for_decision(self) -> None:
+        """Wait until an operator has approved, without getting the client yet. Raises as `wait_for_approval` does."""
+        await arun(self._asking.wait(), self._http)
 
     async def cancel(self) -> None:
         """Withdraw the request."""
@@ -134,7 +140,16 @@ async def connect(url: str, **how: Unpack[How]) -> "httpx.AsyncClient":
 
     Raises NotPaired, PairAgain when it was revoked, AnotherServer, Unreachable, CredentialsError.
     """
-    return await _ready(journeys.resumed(url, how), how)
+    return await _ready(journeys.resumed(url, how), journeys.as_kept(url, how))
+
+
+async def logout(url: str, **how: Unpack[How]) -> bool:
+    """Revoke this device at the service and forget its credential; False when it was revoked already.
+
+    Raises NotPaired, AnotherServer, CredentialsError, and Unreachable: then nothing is forgotten.
+    """
+    async with _client(journeys.as_kept(url, how)) as http:
+        return await arun(journeys.logged_out(url, how), http)
 
 
 async def websocket(client: Any, path: str, *, as_subprotocol: bool = False) -> dict[str, Any]:
@@ -156,7 +171,7 @@ async def _ready(exchange: Exchange[Keeper], how: How) -> "httpx.AsyncClient":
 async def _client(how: How) -> AsyncIterator[Any]:
     """The caller's client, or a new one, closed unless all goes well."""
     given = how.get("http")
-    http: Any = library().AsyncClient() if given is None else given
+    http: Any = library().AsyncClient(**trusting(how.get("ca"))) if given is None else given
     try:
         yield http
     except BaseException:

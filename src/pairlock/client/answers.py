@@ -19,6 +19,7 @@ from pairlock.errors import (
     NotPairlock,
     TemporarilyUnavailable,
     TooManyRequests,
+    Unreachable,
     WireError,
     error_from,
     wire_errors,
@@ -26,6 +27,7 @@ from pairlock.errors import (
 
 T = TypeVar("T", bound=Struct)
 
+AWAY = (Unreachable, TemporarilyUnavailable, TooManyRequests)  # who may be back when asked again
 TEXTS = {"name", "device_name", "state", "message", "reason", "user_code"}
 NUMBERS = ("attempts_left", "interval", "retry_after")
 LONGEST = 86400  # seconds that a server may let us wait

@@ -9,7 +9,7 @@ from pairlock.client import addresses
 from pairlock.client.credentials import Credential
 from pairlock.client.drivers import arun, run
 from pairlock.client.keeping import Keeper
-from pairlock.client.libraries import library, loaded
+from pairlock.client.libraries import library, loaded, trusting
 from pairlock.client.storage import CredentialFile, Credentials
 from pairlock.client.stored import at
 from pairlock.errors import NotPaired
@@ -124,7 +124,7 @@ class PairlockAuth(_Auth):
         if self._http is not None and not hasattr(self._http, "aclose"):
             yield self._http
         else:
-            with library().Client() as http:
+            with library().Client(**trusting(self.credential.ca)) as http:
                 yield http
 
     @asynccontextmanager
@@ -132,7 +132,7 @@ class PairlockAuth(_Auth):
         if self._http is not None and hasattr(self._http, "aclose"):
             yield self._http
         else:
-            async with library().AsyncClient() as http:
+            async with library().AsyncClient(**trusting(self.credential.ca)) as http:
                 yield http
 
 

@@ -23,7 +23,8 @@ class Credential(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `name` is the device's; `url` is that of the pairing sub-app, `base_url` that of the app behind it. `expires_at`
     and `life` are of the token, in seconds. `client_id` is of OAuth, where it paired so. `insecure`: plain HTTP was
-    allowed when it paired. `keyring`: the tokens are in the keyring of the operating system, and empty here.
+    allowed when it paired. `ca`: the file of the certificate authority that its server is known by. `keyring`: the
+    tokens are in the keyring of the operating system, and empty here.
     """
 
     token: str
@@ -39,6 +40,7 @@ class Credential(Struct, frozen=True, kw_only=True, omit_defaults=True):
     refresh_token: str | None = None
     client_id: str = ""
     insecure: bool = False
+    ca: str | None = None
     keyring: bool = False
 
     def __repr__(self) -> str:
@@ -79,7 +81,7 @@ class Credential(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def made(service: Service, answer: TokenAnswer, now: float, **how: Any) -> Credential:
-    """The credential of a device that has just paired; `how`: its client_id, insecure and keyring."""
+    """The credential of a device that has just paired; `how`: its client_id, insecure, ca and keyring."""
     return Credential(
         token=answer.access_token,
         refresh_token=answer.refresh_token,

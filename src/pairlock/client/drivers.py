@@ -1,10 +1,11 @@
 """Do what an exchange asks for: with threads that block, or with tasks. Either HTTP library will do."""
 
+import asyncio
 import inspect
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import ModuleType
@@ -86,8 +87,28 @@ async def _ado(effect: Effect, http: Any) -> Any:
             told = function(what)
             return await told if inspect.isawaitable(told) else told
         case Unbroken(exchange):
-            with anyio.CancelScope(shield=True):
-                return await arun(exchange, http)
+            return await _unbroken(arun(exchange, http))
+
+
+async def _unbroken(doing: Coroutine[Any, Any, T]) -> T:
+    """Wait until this is done, and only then be cancelled."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # another library's loop: trio knows no cancellation but by scopes
+        with anyio.CancelScope(shield=True):
+            return await doing
+    task, cancelled = asyncio.ensure_future(doing), None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception:  # noqa: BLE001  # it is told below
+            break
+    if cancelled is not None and not task.cancelled():
+        task.exception()  # is nobody's any more
+        raise cancelled
+    return task.result()
 
 
 def _call(call: Call, http: Any) -> Answer:

@@ -66,3 +66,8 @@ class Unbroken(Struct, frozen=True):
 
 Effect = Call | Wait | Do | Tell | Unbroken
 Exchange = Generator[Effect, Any, T]
+
+
+def then(exchange: Exchange[Any], following: Callable[[Any], Exchange[T]]) -> Exchange[T]:
+    """One after the other: what follows is made of what came of the first."""
+    return (yield from following((yield from exchange)))

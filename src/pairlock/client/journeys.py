@@ -3,17 +3,20 @@
 import os
 import platform
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from pairlock._core.permissions import Permissions
-from pairlock.client import pairing
+from pairlock.client import addresses, pairing
 from pairlock.client.answers import TokenAnswer
 from pairlock.client.auth import kept_in
-from pairlock.client.exchange import Exchange
+from pairlock.client.discovery import Service
+from pairlock.client.exchange import Exchange, Unbroken, then
 from pairlock.client.keeping import Keeper
 from pairlock.client.pairing import Asking, Clock, Confirm, OnCode, OnProgress
 from pairlock.client.storage import Credentials
-from pairlock.client.stored import Wanted, keep, load, prepare, resume
+from pairlock.client.stored import Wanted, at, keep, load, log_out, prepare, resume
 
 if TYPE_CHECKING:
     import httpx
@@ -31,6 +34,7 @@ class How(TypedDict, total=False):
     credentials: Credentials | str | os.PathLike[str] | None
     replace: bool
     insecure: bool
+    ca: str | os.PathLike[str] | None
     http: "AnyClient | None"
     clock: Clock
 
@@ -82,8 +86,17 @@ def wanted(how: How) -> Wanted:
         credentials=kept_in(how.get("credentials")),
         replace=how.get("replace", False),
         insecure=how.get("insecure", False),
+        ca=str(Path(how["ca"] or "").expanduser().absolute()) if how.get("ca") else None,
         clock=how.get("clock", time.time),
     )
+
+
+def as_kept(url: str, how: How) -> How:
+    """The same, with the certificate authority that the server at this address is known by."""
+    if how.get("ca") is None and how.get("http") is None:
+        kept = at(kept_in(how.get("credentials")), addresses.parse(url))
+        how["ca"] = next(iter(kept.values())).ca
+    return how
 
 
 def asked(
@@ -99,16 +112,15 @@ def asked(
 
 
 def kept(asking: Asking, exchange: Exchange[TokenAnswer], how: How) -> Exchange[Keeper]:
-    """What came of such a request, kept."""
-    answer = yield from exchange
-    return (yield from keep(asking.service, answer, wanted(how)))
+    """What came of such a request, kept; whoever is cut short here finds it kept all the same."""
+    return (yield Unbroken(then(exchange, _keep(asking.service, how))))  # type: ignore[no-any-return]
 
 
 def redeemed(url: str, code: str, name: str | None, how: How) -> Exchange[Keeper]:
     """A code redeemed."""
     service = yield from prepare(url, wanted(how))
-    answer = yield from pairing.redeem(service, code, _name(name))
-    return (yield from keep(service, answer, wanted(how)))
+    redeeming = pairing.redeem(service, code, _name(name))
+    return (yield Unbroken(then(redeeming, _keep(service, how))))  # type: ignore[no-any-return]
 
 
 def scanned(uri: str, name: str | None, how: How) -> Exchange[Keeper]:
@@ -130,17 +142,19 @@ def logged_in(
 ) -> Exchange[Keeper]:
     """A device code approved."""
     service = yield from prepare(url, wanted(how))
-    answer = yield from pairing.login(
-        service,
-        _name(name),
-        client_id=client_id,
-        clock=_clock(how),
-        on_code=on_code,
-        permissions=_parsed(permissions),
-        on_progress=on_progress,
-        confirm=confirm,
+    return (
+        yield from pairing.login(
+            service,
+            _name(name),
+            client_id=client_id,
+            clock=_clock(how),
+            on_code=on_code,
+            keep=_keep(service, how, client_id),
+            permissions=_parsed(permissions),
+            on_progress=on_progress,
+            confirm=confirm,
+        )
     )
-    return (yield from keep(service, answer, wanted(how), client_id))
 
 
 def resumed(url: str, how: How) -> Exchange[Keeper]:
@@ -150,9 +164,19 @@ def resumed(url: str, how: How) -> Exchange[Keeper]:
     return keeper
 
 
+def logged_out(url: str, how: How) -> Exchange[bool]:
+    """What was kept, revoked and forgotten."""
+    keeper = yield from load(url, kept_in(how.get("credentials")), _clock(how))
+    return (yield from log_out(keeper))
+
+
 def print_code(code: pairing.DeviceCode) -> None:
     """Show a device code where nothing else was said."""
     print(f"Open {code.verification_uri} and type {code.user_code}", flush=True)
+
+
+def _keep(service: Service, how: How, client_id: str = "") -> Callable[[TokenAnswer], Exchange[Keeper]]:
+    return lambda answer: keep(service, answer, wanted(how), client_id)
 
 
 def _name(name: str | None) -> str:

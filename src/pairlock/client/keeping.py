@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from pairlock._core.oauth import REFRESH_GRANT
 from pairlock.client import answers
-from pairlock.client.answers import TokenAnswer
+from pairlock.client.answers import AWAY, TokenAnswer
 from pairlock.client.credentials import Credential
 from pairlock.client.discovery import check_identity
 from pairlock.client.exchange import Call, Do, Exchange, Unbroken, Wait
@@ -20,12 +20,8 @@ from pairlock.errors import (
     InvalidGrant,
     NotPaired,
     PairAgain,
-    TemporarilyUnavailable,
-    TooManyRequests,
-    Unreachable,
 )
 
-NOT_NOW = (Unreachable, TemporarilyUnavailable, TooManyRequests, CredentialsError)
 LOOK_AGAIN = 0.05  # seconds between looks at what another does
 ATTEMPTS = 3  # the answer to a refresh may have been lost; the same token counts for some seconds more
 
@@ -65,7 +61,7 @@ class Keeper:
         if self.credential.is_due(self._clock()):
             try:
                 yield from self._fresh(None)
-            except NOT_NOW:
+            except (*AWAY, CredentialsError):
                 if self.credential.expires_at <= self._clock():
                     raise  # otherwise it still counts for a moment
         return self.credential
@@ -90,19 +86,25 @@ class Keeper:
         self.is_identified = True
 
     def _fresh(self, refused: str | None) -> Exchange[None]:
+        """What is kept, once it has another token than the one that was refused, and one that is not due."""
         while not (yield from self._was_refreshed(refused)):
             if self.credential.refresh_token is None:
                 raise self.pair_again()
-            release = yield Do(self.credentials.try_lock)
-            if release is None:
-                yield Wait(LOOK_AGAIN)
-                continue
-            try:
-                if not (yield from self._was_refreshed(refused)):
-                    yield Unbroken(self._refresh())
-            finally:
-                release()
-            return
+            if (yield Unbroken(self._refreshed_in_turn(refused))):
+                return
+            yield Wait(LOOK_AGAIN)
+
+    def _refreshed_in_turn(self, refused: str | None) -> Exchange[bool]:
+        """Whether it is our turn; if it is, it is refreshed. Cut short, this could lose the token that counts."""
+        release: Callable[[], None] | None = yield Do(self.credentials.try_lock)
+        if release is None:
+            return False
+        try:
+            if not (yield from self._was_refreshed(refused)):
+                yield from self._refresh()
+        finally:
+            release()
+        return True
 
     def _was_refreshed(self, refused: str | None) -> Exchange[bool]:
         """Whether what is kept now has a token that counts, as far as can be seen."""
@@ -129,7 +131,7 @@ class Keeper:
                 return answers.read((yield Call(method="POST", url=url, form=form)), TokenAnswer, url)
             except InvalidGrant as error:
                 raise self.pair_again() from error
-            except (Unreachable, TemporarilyUnavailable, TooManyRequests):
+            except AWAY:
                 if attempt == ATTEMPTS:
                     raise
             yield Wait(attempt)

@@ -1,6 +1,8 @@
 """httpx and httpx2: whichever a client is of, and whichever is there."""
 
 import importlib
+import os
+import ssl
 import sys
 from types import ModuleType
 from typing import Any
@@ -27,6 +29,16 @@ def library() -> ModuleType:
         except ModuleNotFoundError:
             continue
     raise ConfigurationError("the client needs httpx; install it with: pip install 'pairlock[client]'")
+
+
+def trusting(ca: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """What to make a client with that trusts a certificate authority of its own. Raises ConfigurationError."""
+    if ca is None:
+        return {}
+    try:
+        return {"verify": ssl.create_default_context(cafile=ca)}
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"{ca}: no certificate can be read there ({error.strerror or error})") from error
 
 
 def loaded() -> list[ModuleType]:

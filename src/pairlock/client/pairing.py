@@ -12,14 +12,13 @@ from pairlock._core.codes import encode_secret
 from pairlock._core.oauth import DEVICE_CODE_GRANT, scope_text
 from pairlock._core.permissions import Permissions
 from pairlock.client import addresses, answers
-from pairlock.client.answers import DeviceCodeAnswer, StartedAnswer, StateAnswer, TokenAnswer
+from pairlock.client.answers import AWAY, DeviceCodeAnswer, StartedAnswer, StateAnswer, TokenAnswer
 from pairlock.client.discovery import Service
-from pairlock.client.exchange import Call, Exchange, Tell, Wait
+from pairlock.client.exchange import Call, Exchange, T, Tell, Unbroken, Wait, then
 from pairlock.errors import (
     AccessDenied,
     AlreadyRedeemed,
     AuthorizationPending,
-    Busy,
     Cancelled,
     ConfigurationError,
     ConfirmationRequired,
@@ -27,10 +26,8 @@ from pairlock.errors import (
     InvalidPin,
     Locked,
     NotPairlock,
-    PairlockError,
     SlowDown,
     TemporarilyUnavailable,
-    TooManyRequests,
     Unreachable,
 )
 
@@ -100,26 +97,30 @@ class Asking:
             self.attempts_left = error.attempts_left
             raise
 
-    def wait(self) -> Exchange[TokenAnswer]:
-        """Wait until an operator has decided. Raises AccessDenied, ExpiredToken, Locked, Cancelled."""
+    def wait(self) -> Exchange[None]:
+        """Wait until an operator has approved. Raises AccessDenied, ExpiredToken, Locked, Cancelled."""
         pause = SHORTEST_PAUSE
         while True:
             asked_at = self._clock()
             try:
                 state = yield from self._state()
-            except (Unreachable, TemporarilyUnavailable, TooManyRequests) as error:  # it may come back in time
+            except AWAY as error:  # it may come back in time
                 if not self.seconds_left:
                     raise
-                yield Wait(_pause(error, pause))
+                yield Wait(getattr(error, "retry_after", None) or pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
             if state.state == "approved":
-                return (yield from self._call("POST", "/token", TokenAnswer, json={}))
+                return
             _check_goes_on(state)
             yield Tell(self._on_progress, self._progress(state))
             pause = SHORTEST_PAUSE
             if self._clock() - asked_at < SHORTEST_PAUSE:  # something on the way does not hold calls open
                 yield Wait(self._interval)
+
+    def redeem(self) -> Exchange[TokenAnswer]:
+        """Get what was approved."""
+        return (yield from self._call("POST", "/token", TokenAnswer, json={}))
 
     def cancel(self) -> Exchange[None]:
         """Withdraw it."""
@@ -186,11 +187,12 @@ def login(
     client_id: str,
     clock: Clock,
     on_code: OnCode,
+    keep: Callable[[TokenAnswer], Exchange[T]],
     permissions: Permissions | None = None,
     on_progress: OnProgress = ignore,
     confirm: Confirm | None = None,
-) -> Exchange[TokenAnswer]:
-    """Show a code and wait until an operator has typed it and decided (RFC 8628).
+) -> Exchange[T]:
+    """Show a code and wait until an operator has typed it and decided (RFC 8628); what `keep` makes of the answer.
 
     `confirm` is asked for the PIN that a service may want confirmed. Raises AccessDenied, ExpiredToken, Locked.
     """
@@ -207,7 +209,7 @@ def login(
     while True:
         yield Wait(interval)
         try:
-            return (yield from _token(service, form))
+            return (yield Unbroken(then(_token(service, form), keep)))  # type: ignore[no-any-return]
         except AuthorizationPending:
             yield Tell(on_progress, Progress("pending", max(int(expires_at - clock()), 0)))
         except SlowDown as error:
@@ -272,11 +274,6 @@ def _check_goes_on(state: StateAnswer) -> None:
         raise AccessDenied(reason=state.reason)
     if state.state in UNSUCCESSFUL:
         raise UNSUCCESSFUL[state.state]
-
-
-def _pause(error: PairlockError, otherwise: float) -> float:
-    told = error.retry_after if isinstance(error, TemporarilyUnavailable | TooManyRequests | Busy) else None
-    return float(told or otherwise)
 
 
 def _asked(confirm: Confirm, _: None) -> Any:

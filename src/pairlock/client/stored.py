@@ -32,6 +32,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     credentials: Credentials
     replace: bool = False
     insecure: bool = False
+    ca: str | None = None
     clock: Callable[[], float] = time.time
 
 
@@ -61,7 +62,7 @@ def keep(service: Service, answer: TokenAnswer, wanted: Wanted, client_id: str =
     Where it cannot be kept, the pairing is taken back. Raises CredentialsError.
     """
     insecure = wanted.insecure and service.pairing.scheme == "http"
-    how = {"client_id": client_id, "insecure": insecure, "keyring": wanted.credentials.keyring}
+    how = {"client_id": client_id, "insecure": insecure, "ca": wanted.ca, "keyring": wanted.credentials.keyring}
     credential = made(service, answer, wanted.clock(), **how)
     before = yield Do(partial(_kept, wanted.credentials, service))
     try:
