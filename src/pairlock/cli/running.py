@@ -13,12 +13,12 @@ from pairlock.errors import PairlockError
 
 # Where each command lives; imported when it is called for, so that `pairlock token` stays quick.
 COMMANDS = {
-    "pair": "pairlock.cli.pair",
-    "login": "pairlock.cli.login",
-    "whoami": "pairlock.cli.credential",
-    "token": "pairlock.cli.credential",
-    "logout": "pairlock.cli.credential",
-    "list": "pairlock.cli.credential",
+    "pair": "pairlock.cli.device.pair",
+    "login": "pairlock.cli.device.login",
+    "whoami": "pairlock.cli.device.credential",
+    "token": "pairlock.cli.device.credential",
+    "logout": "pairlock.cli.device.credential",
+    "list": "pairlock.cli.device.credential",
     "serve": "pairlock.cli.serve",
     "requests": "pairlock.cli.requests",
     "devices": "pairlock.cli.devices",

@@ -39,6 +39,7 @@ __all__ = [
     "connect",
     "default_path",
     "device_login",
+    "forget",
     "logout",
     "pair",
     "pair_with_qr",
@@ -157,6 +158,12 @@ def logout(url: str, **how: Unpack[How]) -> bool:
     """
     with _client(journeys.as_kept(url, how)) as http:
         return run(journeys.logged_out(url, how), http)
+
+
+def forget(url: str, **how: Unpack[How]) -> None:
+    """Forget the credential for a service without revoking it there. Raises NotPaired, CredentialsError."""
+    with _client(how) as http:
+        run(journeys.forgotten(url, how), http)
 
 
 def websocket(client: Any, path: str, *, as_subprotocol: bool = False) -> dict[str, Any]:

@@ -32,6 +32,7 @@ __all__ = [
     "connect",
     "default_path",
     "device_login",
+    "forget",
     "logout",
     "pair",
     "pair_with_qr",
@@ -150,6 +151,12 @@ async def logout(url: str, **how: Unpack[How]) -> bool:
     """
     async with _client(journeys.as_kept(url, how)) as http:
         return await arun(journeys.logged_out(url, how), http)
+
+
+async def forget(url: str, **how: Unpack[How]) -> None:
+    """Forget the credential for a service without revoking it there. Raises NotPaired, CredentialsError."""
+    async with _client(how) as http:
+        await arun(journeys.forgotten(url, how), http)
 
 
 async def websocket(client: Any, path: str, *, as_subprotocol: bool = False) -> dict[str, Any]:

@@ -60,6 +60,11 @@ class Request:
         return self._asking.service.server.name
 
     @property
+    def device_name(self) -> str:
+        """What this device calls itself."""
+        return self._asking.name
+
+    @property
     def expires_in(self) -> int:
         """Seconds left."""
         return self._asking.seconds_left
@@ -168,6 +173,12 @@ def logged_out(url: str, how: How) -> Exchange[bool]:
     """What was kept, revoked and forgotten."""
     keeper = yield from load(url, kept_in(how.get("credentials")), _clock(how))
     return (yield from log_out(keeper))
+
+
+def forgotten(url: str, how: How) -> Exchange[None]:
+    """What was kept, forgotten and not revoked."""
+    keeper = yield from load(url, kept_in(how.get("credentials")), _clock(how))
+    yield from keeper.forget()
 
 
 def print_code(code: pairing.DeviceCode) -> None:

@@ -72,8 +72,11 @@ class Asking:
     `shown` is False while the PIN of another request from the same address is on display.
     """
 
-    def __init__(self, service: Service, started: StartedAnswer, clock: Clock, on_progress: OnProgress) -> None:
+    def __init__(
+        self, service: Service, name: str, started: StartedAnswer, clock: Clock, on_progress: OnProgress
+    ) -> None:
         self.service = service
+        self.name = name
         self.id = started.id
         self.shown = started.shown
         self.pin_length = started.pin_length
@@ -162,7 +165,7 @@ def ask(
     wanted = {} if permissions is None else {"permissions": _lists(permissions)}
     started = answers.read((yield Call(method="POST", url=url, json=body | wanted)), StartedAnswer, url)
     _check_header(started.secret, url)
-    return Asking(service, started, clock, on_progress)
+    return Asking(service, name, started, clock, on_progress)
 
 
 def redeem(service: Service, code: str, name: str) -> Exchange[TokenAnswer]:

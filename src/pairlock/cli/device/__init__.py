@@ -1,0 +1,1 @@
+"""Commands of a device: it pairs, keeps what it was handed, and gives it back."""

@@ -1,0 +1,121 @@
+"""`pairlock login`: by a code that this device was given, or by one that it shows."""
+
+import asyncio
+import os
+import sys
+import webbrowser
+from collections.abc import Mapping
+from time import monotonic
+from typing import Self
+
+import click
+from rich.live import Live
+
+from pairlock.cli.device.asking import ask_pin
+from pairlock.cli.device.holding import Wish, finished, pairing_command
+from pairlock.cli.terminal import Terminal, countdown
+from pairlock.client import DeviceCode, Progress, aio
+from pairlock.client.credentials import Credential
+
+STDIN = "-"
+SEEN = "here it can be read in the list of processes and in the shell's history"
+
+
+@pairing_command(
+    "login",
+    examples=[
+        "pairlock login https://house.example",
+        "pairlock login https://house.example --code -",
+        "pairlock login 'https://house.example/pair/qr#1D97…'",
+    ],
+)
+@click.argument("url")
+@click.option("--code", help="A one-time code, such as K3F9-X2NM, that the service gave out; - to be asked for it.")
+@click.option(
+    "--browser/--no-browser", default=None, help="Open the page where the code is typed; by itself if it can be."
+)
+async def login(*, terminal: Terminal, wish: Wish, url: str, code: str | None, browser: bool | None) -> Credential:
+    """Pair with the service at URL by a code.
+
+    With --code, by one that its operator handed out. Without, this device shows a code, and the page where it is
+    typed (RFC 8628); on a desktop the page is opened. What a QR code says will do for URL too.
+    """
+    if code is not None:
+        return await finished(aio.redeem(url, await _code(terminal, code), name=wish.name, **wish.how()))
+    if "#" in url:
+        terminal.warn(f"the code is a secret, and {SEEN}.")
+        return await finished(aio.pair_with_qr(url, name=wish.name, **wish.how()))
+    may_open = can_browse(os.environ, sys.platform) if browser is None else browser
+    with Showing(terminal, may_open=may_open) as showing:
+        logging_in = aio.device_login(
+            url,
+            name=wish.name,
+            permissions=wish.permissions,
+            on_code=showing.code,
+            on_progress=showing.progress,
+            confirm=showing.confirm,
+            **wish.how(),
+        )
+        return await finished(logging_in)
+
+
+class Showing:
+    """Shows the code of this device, for how long it counts, and asks for what confirms it."""
+
+    def __init__(self, terminal: Terminal, *, may_open: bool) -> None:
+        self._terminal = terminal
+        self._may_open = may_open
+        self._expires_at = 0.0
+        self._live = Live(console=terminal.err, get_renderable=self._left, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    async def code(self, code: DeviceCode) -> None:
+        """Show it, and open its page where that can be done."""
+        self._expires_at = monotonic() + code.expires_in
+        self._terminal.note(f"Open {code.verification_uri}")
+        self._terminal.note(f"and type {code.user_code} there.", style="bold")
+        page = code.verification_uri_complete or code.verification_uri
+        if self._may_open and await asyncio.to_thread(webbrowser.open, page):
+            self._terminal.note("It was opened in your browser.")
+        if self._terminal.is_interactive:
+            self._live.start()
+
+    def progress(self, progress: Progress) -> None:
+        """What the service says of the time left."""
+        self._expires_at = monotonic() + progress.seconds_left
+
+    async def confirm(self) -> str:
+        """The PIN that the operator sees after approving."""
+        self._live.stop()
+        self._terminal.note("Approved. The operator sees a PIN now.")
+        return await ask_pin(self._terminal, "PIN", self._seconds_left)
+
+    def _left(self) -> str:
+        return f"Waiting for that ({countdown(self._seconds_left())} left); Ctrl-C to give up."
+
+    def _seconds_left(self) -> float:
+        return self._expires_at - monotonic()
+
+
+def can_browse(environ: Mapping[str, str], platform: str) -> bool:
+    """Whether whoever sits here would see a page that is opened here."""
+    if environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"):
+        return False
+    return platform in ("darwin", "win32") or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
+
+
+async def _code(terminal: Terminal, code: str) -> str:
+    if code != STDIN:
+        terminal.warn(f"the code is a secret, and {SEEN}; --code - asks for it, or reads it from a pipe.")
+        return code
+    if terminal.is_interactive:
+        return str(click.prompt("Code", err=True))
+    return sys.stdin.readline().strip()
+
+
+COMMANDS = {"login": login}
