@@ -1,8 +1,10 @@
 """What commands print and ask: answers on stdout, everything else on stderr; JSON when asked for."""
 
 import json
+import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -49,7 +51,15 @@ class Terminal:
         """Ask; where nobody can be asked, a UsageError that tells the option to give."""
         if not self.is_interactive:
             raise click.UsageError(f"{question} Nobody can be asked here: {otherwise}")
-        return click.confirm(question, err=True)
+        with _interruptible():
+            return click.confirm(question, err=True)
+
+    def ask(self, what: str) -> str:
+        """A line that is typed; where nobody is there, one that is piped in."""
+        if not self.is_interactive:
+            return sys.stdin.readline().strip()
+        with _interruptible():
+            return str(click.prompt(what, err=True))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
         """Rows under headings, without a frame; wide cells fold rather than vanish."""
@@ -80,6 +90,16 @@ def countdown(seconds: float) -> str:
 
 def _lists(permissions: Permissions) -> tuple[tuple[str, Sequence[str]], ...]:
     return ("read", permissions.read), ("write", permissions.write)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends a question at once, though asyncio would rather cancel a task that cannot be: it waits for a line."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _console(*, stderr: bool) -> Console:

@@ -72,7 +72,8 @@ class Pairing(Request):
     def _finish(self, exchange: Exchange[TokenAnswer]) -> "httpx.Client":
         keeper = run(journeys.kept(self._asking, exchange, self._how), self._http)
         self._is_done = True
-        client: httpx.Client = made_ready(self._http, keeper)
+        self._close()
+        client: httpx.Client = made_ready(self._how.get("http") or _new(self._how), keeper)
         return client
 
     def __enter__(self) -> Self:
@@ -82,8 +83,11 @@ class Pairing(Request):
         if not self._is_done:
             with suppress(PairlockError):  # it ends by itself
                 self.cancel()
-            if self._how.get("http") is None:
-                self._http.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self._how.get("http") is None:
+            self._http.close()
 
 
 def pair(
@@ -100,8 +104,13 @@ def pair(
     AlreadyPaired, CredentialsError, and the service's own WindowClosed, Busy, TooManyRequests, PairingDisabled.
     """
     exchange = journeys.asked(url, name, how, permissions=permissions, on_progress=on_progress)
-    with _client(how) as http:
+    http: Any = how.get("http") or _new(how)
+    try:
         return Pairing(run(exchange, http), http, how)
+    except BaseException:
+        if how.get("http") is None:
+            http.close()
+        raise
 
 
 def redeem(url: str, code: str, *, name: str | None = None, **how: Unpack[How]) -> "httpx.Client":
@@ -177,18 +186,21 @@ def websocket(client: Any, path: str, *, as_subprotocol: bool = False) -> dict[s
 
 def _ready(exchange: Exchange[Keeper], how: How) -> "httpx.Client":
     with _client(how) as http:
-        client: httpx.Client = made_ready(http, run(exchange, http))
-        return client
+        keeper = run(exchange, http)
+    client: httpx.Client = made_ready(how.get("http") or _new(how), keeper)
+    return client
 
 
 @contextmanager
 def _client(how: How) -> Iterator[Any]:
-    """The caller's client, or a new one, closed unless all goes well."""
+    """The caller's client, or one that is there for this alone."""
     given = how.get("http")
-    http: Any = library().Client(**trusting(how.get("ca"))) if given is None else given
-    try:
+    if given is not None:
+        yield given
+        return
+    with _new(how) as http:
         yield http
-    except BaseException:
-        if given is None:
-            http.close()
-        raise
+
+
+def _new(how: How) -> Any:
+    return library().Client(**trusting(how.get("ca")))

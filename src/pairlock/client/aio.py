@@ -65,7 +65,8 @@ class Pairing(Request):
     async def _finish(self, exchange: Exchange[TokenAnswer]) -> "httpx.AsyncClient":
         keeper = await arun(journeys.kept(self._asking, exchange, self._how), self._http)
         self._is_done = True
-        client: httpx.AsyncClient = made_ready(self._http, keeper)
+        await self._close()
+        client: httpx.AsyncClient = made_ready(self._how.get("http") or _new(self._how), keeper)
         return client
 
     async def __aenter__(self) -> Self:
@@ -75,8 +76,11 @@ class Pairing(Request):
         if not self._is_done:
             with suppress(PairlockError):  # it ends by itself
                 await self.cancel()
-            if self._how.get("http") is None:
-                await self._http.aclose()
+        await self._close()
+
+    async def _close(self) -> None:
+        if self._how.get("http") is None:
+            await self._http.aclose()
 
 
 async def pair(
@@ -93,8 +97,13 @@ async def pair(
     AlreadyPaired, CredentialsError, and the service's own WindowClosed, Busy, TooManyRequests, PairingDisabled.
     """
     exchange = journeys.asked(url, name, how, permissions=permissions, on_progress=on_progress)
-    async with _client(how) as http:
+    http: Any = how.get("http") or _new(how)
+    try:
         return Pairing(await arun(exchange, http), http, how)
+    except BaseException:
+        if how.get("http") is None:
+            await http.aclose()
+        raise
 
 
 async def redeem(url: str, code: str, *, name: str | None = None, **how: Unpack[How]) -> "httpx.AsyncClient":
@@ -170,18 +179,21 @@ async def websocket(client: Any, path: str, *, as_subprotocol: bool = False) -> 
 
 async def _ready(exchange: Exchange[Keeper], how: How) -> "httpx.AsyncClient":
     async with _client(how) as http:
-        client: httpx.AsyncClient = made_ready(http, await arun(exchange, http))
-        return client
+        keeper = await arun(exchange, http)
+    client: httpx.AsyncClient = made_ready(how.get("http") or _new(how), keeper)
+    return client
 
 
 @asynccontextmanager
 async def _client(how: How) -> AsyncIterator[Any]:
-    """The caller's client, or a new one, closed unless all goes well."""
+    """The caller's client, or one that is there for this alone."""
     given = how.get("http")
-    http: Any = library().AsyncClient(**trusting(how.get("ca"))) if given is None else given
-    try:
+    if given is not None:
+        yield given
+        return
+    async with _new(how) as http:
         yield http
-    except BaseException:
-        if given is None:
-            await http.aclose()
-        raise
+
+
+def _new(how: How) -> Any:
+    return library().AsyncClient(**trusting(how.get("ca")))

@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from pairlock.cli.terminal import Terminal, countdown
@@ -52,10 +53,14 @@ async def _line() -> str | None:
     loop = asyncio.get_running_loop()
     read: asyncio.Future[str] = loop.create_future()
 
+    def hand_over(line: str) -> None:
+        if not read.done():
+            read.set_result(line)
+
     def run() -> None:
         line = sys.stdin.readline()
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(lambda: read.done() or read.set_result(line))
+        with suppress(RuntimeError):  # nobody waits for it any more
+            loop.call_soon_threadsafe(hand_over, line)
 
     threading.Thread(target=run, daemon=True).start()
     return await read or None

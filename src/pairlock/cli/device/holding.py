@@ -135,5 +135,6 @@ def _may_be_replaced(terminal: Terminal, error: AlreadyPaired) -> bool:
     if not terminal.is_interactive:
         raise error
     terminal.note(str(error).partition(";")[0] + ".")
-    click.confirm("Pair again, and revoke what it has now?", err=True, abort=True)
+    if not terminal.confirm("Pair again, and revoke what it has now?", otherwise="give --replace"):
+        raise error
     return True

@@ -31,9 +31,7 @@ SEEN = "here it can be read in the list of processes and in the shell's history"
 )
 @click.argument("url")
 @click.option("--code", help="A one-time code, such as K3F9-X2NM, that the service gave out; - to be asked for it.")
-@click.option(
-    "--browser/--no-browser", default=None, help="Open the page where the code is typed; by itself if it can be."
-)
+@click.option("--browser/--no-browser", default=None, help="Whether to open the page where the code is typed.")
 async def login(*, terminal: Terminal, wish: Wish, url: str, code: str | None, browser: bool | None) -> Credential:
     """Pair with the service at URL by a code.
 
@@ -41,7 +39,7 @@ async def login(*, terminal: Terminal, wish: Wish, url: str, code: str | None, b
     typed (RFC 8628); on a desktop the page is opened. What a QR code says will do for URL too.
     """
     if code is not None:
-        return await finished(aio.redeem(url, await _code(terminal, code), name=wish.name, **wish.how()))
+        return await finished(aio.redeem(url, _code(terminal, code), name=wish.name, **wish.how()))
     if "#" in url:
         terminal.warn(f"the code is a secret, and {SEEN}.")
         return await finished(aio.pair_with_qr(url, name=wish.name, **wish.how()))
@@ -109,13 +107,11 @@ def can_browse(environ: Mapping[str, str], platform: str) -> bool:
     return platform in ("darwin", "win32") or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
-async def _code(terminal: Terminal, code: str) -> str:
+def _code(terminal: Terminal, code: str) -> str:
     if code != STDIN:
         terminal.warn(f"the code is a secret, and {SEEN}; --code - asks for it, or reads it from a pipe.")
         return code
-    if terminal.is_interactive:
-        return str(click.prompt("Code", err=True))
-    return sys.stdin.readline().strip()
+    return terminal.ask("Code")
 
 
 COMMANDS = {"login": login}
