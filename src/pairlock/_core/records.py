@@ -133,6 +133,7 @@ class EventType(StrEnum):
     REOPENED = "reopened"
     WINDOW_OPENED = "window_opened"
     WINDOW_CLOSED = "window_closed"
+    KEYS_ROTATED = "keys_rotated"
 
 
 class AuditEvent(Struct, frozen=True, kw_only=True):

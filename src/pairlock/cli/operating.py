@@ -1,6 +1,9 @@
 """What operator commands share: the service's settings, its store, and who the operator is."""
 
 import getpass
+import os
+import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -9,16 +12,24 @@ from typing import Any
 
 import click
 
+from pairlock._core.keys import MIN_KEY_BYTES
 from pairlock._core.operators import Operator
+from pairlock._core.permissions import Permissions
 from pairlock.cli.command import Command, command
 from pairlock.cli.terminal import Terminal
 from pairlock.configuration import Configuration, read_configuration
 from pairlock.errors import ConfigurationError
-from pairlock.facade import Pairlock
+from pairlock.facade import KEY_FILE_SUFFIX, Pairlock
+from pairlock.keyfile import VARIABLE
 from pairlock.stores import open_store
 from pairlock.stores.memory import MemoryStore
 from pairlock.stores.sqlite import SQLiteStore
 
+DEFAULT_STORE = "sqlite:///pairlock.db"
+NO_KEYS = (
+    "the service's secret keys are not known here, and there is no key file beside its database:"
+    f" set {VARIABLE} to what the service has"
+)
 CONFIG = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -29,12 +40,43 @@ STORE = click.option("--store", help="Where the service keeps its records, such 
 
 
 class Operating:
-    """A started Pairlock on the service's store, beside whatever servers run on it."""
+    """A started Pairlock on the service's store, beside whatever servers run on it.
 
-    def __init__(self, configuration: Configuration, pairlock: Pairlock, operator: Operator) -> None:
+    `has_keys` is False where the keys of the service are not known here.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        pairlock: Pairlock,
+        operator: Operator,
+        *,
+        has_keys: bool = True,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.configuration = configuration
         self.pairlock = pairlock
         self.operator = operator
+        self.has_keys = has_keys
+        self.now = now
+
+    @property
+    def default_permissions(self) -> Permissions | None:
+        """What pairing grants unless more or less is said, as far as it is known here: what is set in code is not."""
+        return self.pairlock.settings.default_permissions if self._says("default_permissions") else None
+
+    @property
+    def knows_window(self) -> bool:
+        """Whether the settings say if the window is open as long as nobody has opened or closed it."""
+        return self._says("window_open")
+
+    def need_keys(self) -> None:
+        """For what only the holder of the keys can make or read. Raises ConfigurationError."""
+        if not self.has_keys:
+            raise ConfigurationError(NO_KEYS)
+
+    def _says(self, setting: str) -> bool:
+        return setting in self.configuration.pairing
 
 
 def operator_command(
@@ -59,13 +101,29 @@ def operator_command(
 async def operating_on(config: Path | None, store: str | None) -> AsyncIterator[Operating]:
     """Open the store that the settings name; it has to be there, and shared with the servers."""
     configuration = read_configuration(config, given={} if store is None else {"store": store})
-    _check_is_shared(str(configuration.pairing.get("store", "sqlite:///pairlock.db")))
-    pairlock = configuration.pairlock()
+    url = str(configuration.pairing.get("store", DEFAULT_STORE))
+    with configuration.placing():
+        check_is_shared(url)
+    has_keys = is_told_keys() or (file := key_file_of(url)) is None or file.exists()
+    # Keys of our own would be nobody else's: where a service keeps them elsewhere, no file is made for it.
+    keys = {} if has_keys else {"secret_keys": [secrets.token_bytes(MIN_KEY_BYTES)]}
+    pairlock = configuration.pairlock(**keys)
     await pairlock.start()
     try:
-        yield Operating(configuration, pairlock, this_operator())
+        yield Operating(configuration, pairlock, this_operator(), has_keys=has_keys)
     finally:
         await pairlock.aclose()
+
+
+def is_told_keys() -> bool:
+    """Whether the environment holds the secret keys."""
+    return VARIABLE in os.environ
+
+
+def key_file_of(url: str) -> Path | None:
+    """Where a service on this store has its keys unless it was given some; None for a store without a file."""
+    store = open_store(url)
+    return Path(f"{store.path}{KEY_FILE_SUFFIX}") if isinstance(store, SQLiteStore) else None
 
 
 def this_operator() -> Operator:
@@ -76,7 +134,7 @@ def this_operator() -> Operator:
         return Operator("terminal")
 
 
-def _check_is_shared(url: str) -> None:
+def check_is_shared(url: str) -> None:
     """A command works on records that a service keeps: it makes no store of its own."""
     store = open_store(url)
     if isinstance(store, MemoryStore):

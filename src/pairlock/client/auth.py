@@ -9,10 +9,10 @@ from pairlock.client import addresses
 from pairlock.client.credentials import Credential
 from pairlock.client.drivers import arun, run
 from pairlock.client.keeping import Keeper
-from pairlock.client.libraries import library, loaded, trusting
+from pairlock.client.libraries import library_of, loaded, trusting
 from pairlock.client.storage import CredentialFile, Credentials
 from pairlock.client.stored import at
-from pairlock.errors import NotPaired
+from pairlock.errors import NotPaired, Unreachable
 
 if TYPE_CHECKING:
     import httpx
@@ -27,7 +27,7 @@ class PairlockAuth(_Auth):
 
     It is for what is kept for `url`. Its own calls, such as a refresh, go through `http`: give a client where one
     is needed to reach the server, for its certificate or a proxy. The token goes to the server's own origin and
-    nowhere else. Raises NotPaired, CredentialsError; with it, requests raise AnotherServer, PairAgain, Unreachable too.
+    nowhere else. Raises NotPaired, CredentialsError; with it, requests raise AnotherServer and PairAgain too.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -73,10 +73,10 @@ class PairlockAuth(_Auth):
         if not self._is_for(request.url):
             yield request
             return
-        credential = self.keeper.known() or self._run(self.keeper.current())
+        credential = self.keeper.known() or self._run(self.keeper.current(), request)
         response = yield from self._sent(_carrying(request, credential))
         if self._was_refused(response):
-            again = self._run(self.keeper.after_refusal(credential.token))
+            again = self._run(self.keeper.after_refusal(credential.token), request)
             if _can_be_sent_again(request):
                 yield _carrying(request, again)
 
@@ -85,23 +85,26 @@ class PairlockAuth(_Auth):
         if not self._is_for(request.url):
             yield request
             return
-        credential = self.keeper.known() or await self._arun(self.keeper.current())
+        credential = self.keeper.known() or await self._arun(self.keeper.current(), request)
         try:
             response = yield _carrying(request, credential)
-        except GeneratorExit:
-            self.keeper.is_identified = False  # as below
+        except GeneratorExit:  # as below
+            self.keeper.lost()
             raise
+        self.keeper.heard()
         if self._was_refused(response):
-            again = await self._arun(self.keeper.after_refusal(credential.token))
+            again = await self._arun(self.keeper.after_refusal(credential.token), request)
             if _can_be_sent_again(request):
                 yield _carrying(request, again)
 
     def _sent(self, request: Any) -> Generator[Any, Any, Any]:
         try:
-            return (yield request)
-        except GeneratorExit:
-            self.keeper.is_identified = False  # it failed: who knows who is at that address when it is back
+            response = yield request
+        except GeneratorExit:  # of a call that failed, or nobody waits for
+            self.keeper.lost()
             raise
+        self.keeper.heard()
+        return response
 
     def _is_for(self, url: Any) -> bool:
         return (url.scheme, url.host, url.port) == self._origin
@@ -111,28 +114,34 @@ class PairlockAuth(_Auth):
         refused = response.status_code == 401 and "invalid_token" in response.headers.get("www-authenticate", "")
         return refused and self._is_for(response.request.url)
 
-    def _run(self, exchange: Any) -> Any:
-        with self._caller() as http:
-            return run(exchange, http)
+    def _run(self, exchange: Any, request: Any) -> Any:
+        try:
+            with self._caller(request) as http:
+                return run(exchange, http)
+        except Unreachable as error:
+            raise error.__cause__ or error from None  # as of any other request of that client
 
-    async def _arun(self, exchange: Any) -> Any:
-        async with self._acaller() as http:
-            return await arun(exchange, http)
+    async def _arun(self, exchange: Any, request: Any) -> Any:
+        try:
+            async with self._acaller(request) as http:
+                return await arun(exchange, http)
+        except Unreachable as error:
+            raise error.__cause__ or error from None
 
     @contextmanager
-    def _caller(self) -> Iterator[Any]:
+    def _caller(self, request: Any) -> Iterator[Any]:
         if self._http is not None and not hasattr(self._http, "aclose"):
             yield self._http
         else:
-            with library().Client(**trusting(self.credential.ca)) as http:
+            with library_of(request).Client(**trusting(self.credential.ca)) as http:
                 yield http
 
     @asynccontextmanager
-    async def _acaller(self) -> AsyncIterator[Any]:
+    async def _acaller(self, request: Any) -> AsyncIterator[Any]:
         if self._http is not None and hasattr(self._http, "aclose"):
             yield self._http
         else:
-            async with library().AsyncClient(**trusting(self.credential.ca)) as http:
+            async with library_of(request).AsyncClient(**trusting(self.credential.ca)) as http:
                 yield http
 
 

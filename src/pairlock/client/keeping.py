@@ -22,6 +22,7 @@ from pairlock.errors import (
     PairAgain,
 )
 
+STAYS = 60.0  # seconds of silence in which an address does not come to belong to another machine
 LOOK_AGAIN = 0.05  # seconds between looks at what another does
 ATTEMPTS = 3  # the answer to a refresh may have been lost; the same token counts for some seconds more
 
@@ -44,19 +45,19 @@ class Keeper:
         self.credential = credential
         self.key = key
         self.credentials = credentials
-        self.is_identified = False  # whether the server at its address is known to be still the same
+        self._identified_at: float | None = None  # or heard of since; None: nobody knows who is at its address now
         self._clock = clock
 
     def known(self) -> Credential | None:
         """The credential if it can be used as it is; None when `current` has to be asked."""
-        return self.credential if self.is_identified and not self.credential.is_due(self._clock()) else None
+        return self.credential if self._is_identified() and not self.credential.is_due(self._clock()) else None
 
     def current(self) -> Exchange[Credential]:
         """The credential with a token that counts, refreshed if it is due.
 
         Raises AnotherServer, PairAgain, NotPaired, CredentialsError, Unreachable.
         """
-        if not self.is_identified:
+        if not self._is_identified():
             yield from self._identify()
         if self.credential.is_due(self._clock()):
             try:
@@ -72,6 +73,20 @@ class Keeper:
             yield from self._fresh(refused)
         return self.credential
 
+    def heard(self) -> None:
+        """The server has just answered."""
+        self._identified_at = self._clock()
+
+    def lost(self) -> None:
+        """A call has failed: who knows who is at that address once somebody is there again."""
+        self._identified_at = None
+
+    def _is_identified(self) -> bool:
+        if self._identified_at is None:
+            return False
+        proved = self.credential.url.startswith("https:")  # at every connection
+        return proved or 0 <= self._clock() - self._identified_at < STAYS
+
     def forget(self) -> Exchange[None]:
         """Drop the credential where it is kept."""
         release = yield from locked(self.credentials)
@@ -83,7 +98,7 @@ class Keeper:
     def _identify(self) -> Exchange[None]:
         kept = self.credential
         yield from check_identity(kept.url, kept.server.id, device_id=kept.device_id, refresh_token=kept.refresh_token)
-        self.is_identified = True
+        self.heard()
 
     def _fresh(self, refused: str | None) -> Exchange[None]:
         """What is kept, once it has another token than the one that was refused, and one that is not due."""

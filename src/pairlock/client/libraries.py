@@ -13,7 +13,7 @@ NAMES = ("httpx", "httpx2")
 
 
 def library_of(http: Any) -> ModuleType:
-    """The library that an HTTP client is of. Raises ConfigurationError for what is none."""
+    """The library that an HTTP client or request is of. Raises ConfigurationError for what is none."""
     for base in type(http).__mro__:
         name = base.__module__.partition(".")[0]
         if name in NAMES:

@@ -24,6 +24,7 @@ from pairlock.errors import (
     ConfirmationRequired,
     ExpiredToken,
     InvalidPin,
+    InvalidToken,
     Locked,
     NotPairlock,
     SlowDown,
@@ -132,7 +133,10 @@ class Asking:
 
     def _state(self) -> Exchange[StateAnswer]:
         prefer = {"prefer": f"wait={POLL_WAIT}"}  # RFC 7240 §4.3
-        return (yield from self._call("GET", "", StateAnswer, headers=prefer, timeout=POLL_WAIT + 10.0))
+        try:
+            return (yield from self._call("GET", "", StateAnswer, headers=prefer, timeout=POLL_WAIT + 10.0))
+        except InvalidToken:  # it is forgotten some time after its end
+            raise InvalidToken if self.seconds_left else ExpiredToken from None
 
     def _call(
         self, method: str, path: str, type: type[answers.T], *, headers: dict[str, str] | None = None, **more: Any

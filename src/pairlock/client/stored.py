@@ -77,7 +77,7 @@ def keep(service: Service, answer: TokenAnswer, wanted: Wanted, client_id: str =
     if before is not None:
         yield from _take_back(before[1])
     keeper = Keeper(wanted.credentials, key, credential, wanted.clock)
-    keeper.is_identified = True
+    keeper.heard()
     return keeper
 
 

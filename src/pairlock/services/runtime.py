@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from pairlock._core.codes import ID_RANDOM_BYTES, make_id
 from pairlock._core.grants import Grant
 from pairlock._core.keys import Keys
-from pairlock._core.records import AuditEvent, Setting
+from pairlock._core.records import AuditEvent, EventType, Setting
 from pairlock._core.standings import CLOSING, Standings
 from pairlock._core.tokens import TokenSigner
 from pairlock.errors import ConfigurationError, TemporarilyUnavailable
@@ -225,6 +225,8 @@ class Runtime:
 
     def _act_upon(self, event: AuditEvent) -> None:
         self.standings.apply(event)
+        if event.type is EventType.KEYS_ROTATED:
+            self._renew_keys()
         for waiter in self._waiters.get(event.request_id or "", ()):
             waiter.wake()
 
@@ -251,6 +253,19 @@ class Runtime:
             self._go_stale()
             await _stop(self._accompanying)
             await self._store.aclose()
+
+    def _renew_keys(self) -> None:
+        """Take up the keys as they are now; what was let in before some of them were dropped is looked at anew."""
+        try:
+            keys = self._load_keys()
+        except ConfigurationError:
+            logger.exception("the secret keys were rotated, and cannot be read: those from before go on counting")
+            return
+        dropped = set(self.keys.secrets) - set(keys.secrets)
+        self.keys, self.signer = keys, TokenSigner(keys)
+        if dropped:
+            self.grants.clear()
+            self._suspend_all()
 
     async def _server_id(self) -> str:
         """The lasting identity of this service, the same in all its processes."""
@@ -292,6 +307,7 @@ class Runtime:
     def _begin(self, started: asyncio.Future[None]) -> None:
         """With the first batch everything is started."""
         if not started.done():
+            self._renew_keys()  # rotated before the first batch, they are not told of again
             started.set_result(None)
             self._accompanying = [asyncio.create_task(self.upkeep.run()), *map(self._join, self._companions)]
 
@@ -323,11 +339,14 @@ class Runtime:
 
     def _lose_feed(self) -> None:
         self._go_stale()
-        for standing in self.standings.being_served():  # nobody would hear of their revocation
-            self._cutting.suspend(standing)
+        self._suspend_all()  # nobody would hear of their revocation
         logger.error(
             "no change feed for %.0f s: guarded paths answer 503 until it is back", self.settings.max_staleness
         )
+
+    def _suspend_all(self) -> None:
+        for standing in self.standings.being_served():
+            self._cutting.suspend(standing)
 
     def _go_stale(self) -> None:
         self.fresh = False

@@ -6,11 +6,14 @@ import click
 
 from pairlock.cli.device.asking import ask_pin, first_of
 from pairlock.cli.device.holding import Wish, finished, pairing_command
+from pairlock.cli.outcomes import line
 from pairlock.cli.terminal import Terminal
 from pairlock.client import aio
 from pairlock.client.aio import Pairing
 from pairlock.client.credentials import Credential
-from pairlock.errors import InvalidPin
+from pairlock.errors import InvalidPin, PinHeld, TemporarilyUnavailable, TooManyRequests, Unreachable
+
+NOT_NOW = (PinHeld, TooManyRequests, TemporarilyUnavailable, Unreachable)  # the operator may still approve
 
 
 @pairing_command(
@@ -51,6 +54,8 @@ async def _let_in(terminal: Terminal, pairing: Pairing) -> Any:
             if not error.attempts_left:
                 raise
             terminal.note(f"That is not the PIN; it stays the same. Attempts left: {error.attempts_left}.")
+        except NOT_NOW as error:
+            terminal.note(line(error))
 
 
 async def _decided(pairing: Pairing) -> str:

@@ -1,0 +1,118 @@
+"""Follows what waits for a decision, for the displays of `pairlock serve`."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from pairlock._core.permissions import Permissions
+from pairlock._core.records import AuditEvent, PairingRequest
+from pairlock._core.requests import grantable
+from pairlock._core.sources import source_of
+from pairlock._core.windows import Window
+from pairlock.cli.outcomes import line
+from pairlock.errors import PairlockError
+from pairlock.facade import Pairlock
+from pairlock.services.deciding import MOST_SHOWN
+
+WHILE_ASKED = 1.0  # seconds between looks; wrong PINs are counted without an event
+WHILE_QUIET = 5.0
+
+Clock = Callable[[], float]
+
+
+class Shown(Struct, frozen=True):
+    """A pairing request with what displays show of it: its PIN (None: the key is gone), and what approving grants."""
+
+    request: PairingRequest
+    pin: str | None
+    permissions: Permissions
+
+    def __repr__(self) -> str:
+        return f"<Shown {self.request.id}>"
+
+
+class Scene(Struct, frozen=True):
+    """What there is to see: the first request of each source, how many wait behind them, the window and the hold."""
+
+    shown: tuple[Shown, ...] = ()
+    behind: int = 0
+    window: Window = Window(False)
+    held: bool = False
+
+
+class Display(Protocol):
+    """Where requests and what becomes of them are shown."""
+
+    def see(self, scene: Scene) -> None:
+        """What there is to see has perhaps changed."""
+
+    def hear(self, event: AuditEvent) -> None:
+        """Something has happened."""
+
+    def say(self, text: str) -> None:
+        """Something is to be told beside that."""
+
+
+async def watch(pairlock: Pairlock, display: Display) -> None:
+    """Keep a display up to date until the service closes."""
+    stirred = asyncio.Event()
+    await until_one_ends(_listen(pairlock, display, stirred), _look(pairlock, display, stirred))
+
+
+async def look(pairlock: Pairlock) -> Scene:
+    """What there is to see now."""
+    waiting = await pairlock.deciding.pending(limit=MOST_SHOWN)
+    first = first_of_each_source(waiting)
+    default = pairlock.settings.default_permissions
+    return Scene(
+        tuple(Shown(each, pairlock.deciding.pin(each), grantable(each, default)) for each in first),
+        len(waiting) - len(first),
+        await pairlock.window.status(),
+        await pairlock.pin_guesses.is_held(),
+    )
+
+
+def first_of_each_source(waiting: Sequence[PairingRequest]) -> list[PairingRequest]:
+    """Of requests that are listed newest first, the one of each source that is shown; the oldest first."""
+    by_source = {source_of(request.origin.address) or request.id: request for request in waiting}
+    return sorted(by_source.values(), key=lambda request: request.id)
+
+
+async def until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
+    """Run these side by side until one of them ends; then the others are cancelled. Raises what one of them raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error
+
+
+async def _listen(pairlock: Pairlock, display: Display, stirred: asyncio.Event) -> None:
+    async for event in pairlock.events():
+        display.hear(event)
+        if event.request_id or not event.device_id:  # a device that refreshes changes nothing here
+            stirred.set()
+
+
+async def _look(pairlock: Pairlock, display: Display, stirred: asyncio.Event) -> None:
+    while True:
+        stirred.clear()
+        pause = WHILE_QUIET
+        try:
+            scene = await look(pairlock)
+        except PairlockError as error:
+            display.say(line(error))
+        else:
+            display.see(scene)
+            pause = WHILE_ASKED if scene.shown else WHILE_QUIET
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await stirred.wait()
