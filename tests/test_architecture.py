@@ -45,7 +45,7 @@ ONLY = {
     "rich": {"pairlock.cli"},
     "prompt_toolkit": {"pairlock.cli"},
     "uvicorn": {"pairlock.cli.serve", "pairlock.cli.serving"},
-    "yaml": {"pairlock.configuration"},
+    "yaml": {"pairlock.configuration.file"},
     "pytest": {"pairlock.testing"},
     "hypothesis": {"pairlock.testing"},
 }
@@ -88,7 +88,7 @@ PACKAGES = {name.split(".")[1] for name, path in FILES.items() if path.parent !=
 def package_of(module: str) -> str:
     """The row of a module in MAY_IMPORT."""
     first = module.split(".")[1] if "." in module else "__init__"
-    return first if first in PACKAGES | {"errors", "facade", "configuration", "__init__"} else "services"
+    return first if first in PACKAGES | MAY_IMPORT.keys() else "services"
 
 
 def is_below(module: str, parents: set[str]) -> bool:

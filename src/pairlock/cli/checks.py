@@ -18,7 +18,7 @@ from pairlock.cli.operating import DEFAULT_STORE, key_file_of
 from pairlock.cli.terminal import spoken
 from pairlock.client.storage import CredentialFile
 from pairlock.configuration import Configuration, read_configuration, unknown_variables
-from pairlock.errors import ConfigurationError, StoreError
+from pairlock.errors import ConfigurationError, CredentialsError, StoreError
 from pairlock.facade import Pairlock
 from pairlock.keyfile import VARIABLE, configured_keys, file_keys
 from pairlock.stores import open_store
@@ -170,7 +170,7 @@ def _holds_secrets(configuration: Configuration) -> bool:
 
 
 def _credentials() -> Iterator[Path]:
-    with suppress(RuntimeError):  # nobody's home is known
+    with suppress(CredentialsError):  # nobody's home is known
         yield CredentialFile().path
 
 

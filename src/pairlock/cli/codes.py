@@ -14,7 +14,6 @@ from rich.panel import Panel
 from pairlock._core.methods import ONE_TIME_CODE, QR, grouped
 from pairlock._core.permissions import Permissions
 from pairlock._core.wire import code_answer
-from pairlock.cli.asking import confirm
 from pairlock.cli.operating import Operating, operator_command
 from pairlock.cli.outcomes import DONE, FAILED
 from pairlock.cli.patterns import takes_permissions
@@ -142,7 +141,7 @@ def _granted(operating: Operating, permissions: Permissions | None) -> Permissio
 
 
 def _may_be_written(terminal: Terminal, file: Path) -> bool:
-    return not file.exists() or confirm(terminal, f"{file} is there already. Replace it?", otherwise="name another.")
+    return not file.exists() or terminal.confirm(f"{file} is there already. Replace it?", otherwise="name another.")
 
 
 def _save(picture: Picture, svg: Path | None, png: Path | None) -> list[str]:

@@ -10,7 +10,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from pairlock._core.permissions import NOTHING, Permissions
 from pairlock._core.records import Device, EventType
 from pairlock._core.wire import device_answer
-from pairlock.cli.asking import ask, confirm
 from pairlock.cli.finding import find_device
 from pairlock.cli.listing import PAGE, aligned, pages, print_list
 from pairlock.cli.moments import ago, moment
@@ -157,9 +156,9 @@ async def _count(operating: Operating) -> int:
 def _is_meant(terminal: Terminal, count: int) -> bool:
     """Ask twice. Raises UsageError where nobody can be asked."""
     question = f"{_counted(count)} will be shut out, and have to pair again. Go on?"
-    if not confirm(terminal, question, otherwise="give --yes."):
+    if not terminal.confirm(question, otherwise="give --yes."):
         return False
-    return ask(f"Type {count} or the word {WORD}").lower() in (str(count), WORD)
+    return terminal.ask(f"Type {count} or the word {WORD}").lower() in (str(count), WORD)
 
 
 def _counted(count: int) -> str:

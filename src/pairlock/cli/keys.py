@@ -11,7 +11,6 @@ import click
 from pairlock._core.events import service_event
 from pairlock._core.keys import Keys
 from pairlock._core.records import EventType
-from pairlock.cli.asking import confirm
 from pairlock.cli.command import command
 from pairlock.cli.listing import aligned
 from pairlock.cli.operating import (
@@ -131,7 +130,7 @@ def _may_drop(terminal: Terminal, dropped: int) -> bool:
         f"Of the oldest keys, {dropped} will be dropped: tokens signed with such a key stop counting at once, and PINs"
         " and codes made with it die. Devices that have a refresh token come back by themselves; others pair again."
     )
-    return confirm(terminal, "Drop?", otherwise="give --yes.")
+    return terminal.confirm("Drop?", otherwise="give --yes.")
 
 
 def _hand_out(terminal: Terminal, keep: int | None) -> int:

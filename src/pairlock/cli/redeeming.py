@@ -14,7 +14,7 @@ from pairlock.cli.terminal import Terminal, countdown, safe
 from pairlock.errors import AlreadyRedeemed, TemporarilyUnavailable
 
 LOOK_EVERY = 0.2  # seconds
-WAITING = "Waiting until a device comes in with it; Ctrl-C withdraws the code"
+WAITING = "Waiting for a device; Ctrl-C withdraws the code."
 
 
 async def wait_until_redeemed(terminal: Terminal, operating: Operating, minted: PairingRequest) -> int:
@@ -50,11 +50,11 @@ async def _look(operating: Operating, known: PairingRequest) -> PairingRequest:
 def _countdown(terminal: Terminal) -> Iterator[Callable[[float], None]]:
     """Shows the time left on a terminal; elsewhere it is said once that somebody is waited for."""
     if not terminal.err.is_terminal:
-        terminal.note(f"{WAITING}.")
+        terminal.note(WAITING)
         yield lambda left: None
         return
-    with terminal.err.status(f"{WAITING}.") as status:
-        yield lambda left: status.update(f"{WAITING} ({countdown(left)} left).")
+    with terminal.err.status(WAITING) as status:
+        yield lambda left: status.update(f"{countdown(left)} left. {WAITING}")
 
 
 def _say(terminal: Terminal, operating: Operating, ended: PairingRequest) -> int:

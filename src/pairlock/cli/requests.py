@@ -8,7 +8,6 @@ from pairlock._core.permissions import NOTHING, Permissions
 from pairlock._core.records import PairingRequest
 from pairlock._core.requests import attempts_left, grantable, seconds_left
 from pairlock._core.wire import pending_answer
-from pairlock.cli.asking import confirm
 from pairlock.cli.finding import By, Found, find_request
 from pairlock.cli.moments import moment
 from pairlock.cli.operating import Operating, operator_command
@@ -186,7 +185,7 @@ def _granted(operating: Operating, request: PairingRequest, permissions: Permiss
 def _is_meant(terminal: Terminal, found: Found, granted: Permissions) -> bool:
     """Ask: anybody can choose a name, or send somebody a user code of a device of their own."""
     terminal.note(f"{_named(found.request)} from {_from(found.request)} will get: {spoken(granted)}")
-    return confirm(terminal, "Let it in?", otherwise="give --yes, or its id.")
+    return terminal.confirm("Let it in?", otherwise="give --yes, or its id.")
 
 
 def _let_in(operating: Operating, approved: PairingRequest) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -13,6 +14,6 @@ def save(path: Path, content: bytes) -> None:
             file.write(content)
         draft.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
         raise OSError(error.errno, error.strerror, str(path)) from error  # the name of the draft says nothing
-    finally:
-        draft.unlink(missing_ok=True)

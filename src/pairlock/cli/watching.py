@@ -103,16 +103,21 @@ async def _listen(pairlock: Pairlock, display: Display, stirred: asyncio.Event) 
 
 
 async def _look(pairlock: Pairlock, display: Display, stirred: asyncio.Event) -> None:
+    trouble = ""
     while True:
         stirred.clear()
-        pause = WHILE_QUIET
-        try:
-            scene = await look(pairlock)
-        except PairlockError as error:
-            display.say(line(error))
-        else:
-            display.see(scene)
-            pause = WHILE_ASKED if scene.shown else WHILE_QUIET
+        trouble, pause = await _show(pairlock, display, trouble)
         with suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await stirred.wait()
+            await asyncio.wait_for(stirred.wait(), pause)
+
+
+async def _show(pairlock: Pairlock, display: Display, trouble: str) -> tuple[str, float]:
+    """Show what there is to see; what keeps from it now, said once, and for how long that lasts."""
+    try:
+        scene = await look(pairlock)
+    except PairlockError as error:
+        if line(error) != trouble:
+            display.say(line(error))
+        return line(error), WHILE_QUIET
+    display.see(scene)
+    return "", WHILE_ASKED if scene.shown else WHILE_QUIET

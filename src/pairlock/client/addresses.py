@@ -1,13 +1,16 @@
 """Addresses of services: read as people write them, compared by origin, and whether a secret may go there."""
 
+import re
 from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Struct
 
 from pairlock._core.sources import parse_address
+from pairlock.client.libraries import library
 from pairlock.errors import ConfigurationError, Unencrypted
 
 PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9_.-]{1,253}|[0-9a-f:.]*:[0-9a-f:.]*(%[\w.-]{1,64})?", re.ASCII)  # a name, or IPv6
 
 
 class Address(Struct, frozen=True):
@@ -53,6 +56,7 @@ def parse(text: str) -> Address:
     """An address as it was typed; without a scheme it is https, or http on this machine. Raises ConfigurationError."""
     typed = text.strip()
     try:
+        typed.encode()  # what was no UTF-8 on a command line is a ValueError here
         split = urlsplit(typed if "://" in typed else f"//{typed}")
         return _address(split, split.port)
     except ValueError as error:
@@ -69,9 +73,11 @@ def check_encrypted(address: Address, *, insecure: bool) -> None:
 
 
 def _address(split: SplitResult, port: int | None) -> Address:
-    host, scheme = (split.hostname or "").rstrip("."), split.scheme.lower()
-    if not host or any(symbol.isspace() or ord(symbol) < 33 for symbol in host + split.path):
+    host, scheme = _in_ascii((split.hostname or "").rstrip(".")), split.scheme.lower()
+    if not _HOST.fullmatch(host) or (":" in host and parse_address(host) is None):
         raise ValueError("it names no host")
+    if any(symbol.isspace() or not symbol.isprintable() for symbol in split.path):
+        raise ValueError("there is something in its path that cannot be seen")
     if split.username is not None or split.query or split.fragment:
         raise ValueError("leave out user name, query and fragment")
     if not scheme:
@@ -79,6 +85,17 @@ def _address(split: SplitResult, port: int | None) -> Address:
     if scheme not in PORTS:
         raise ValueError("it is neither http nor https")
     return Address(scheme, host, PORTS[scheme] if port is None else port, split.path.rstrip("/"))
+
+
+def _in_ascii(host: str) -> str:
+    """An international name in the very form in which it will be connected to."""
+    if host.isascii():
+        return host
+    http = library()
+    try:
+        return http.URL(f"https://{host}").raw_host.decode("ascii")  # type: ignore[no-any-return]
+    except http.InvalidURL as error:
+        raise ValueError(str(error)) from None
 
 
 def _malformed(text: str, why: str) -> ConfigurationError:

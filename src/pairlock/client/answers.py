@@ -5,10 +5,10 @@ Nothing in an answer is trusted further than its form: it may be anybody's.
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from pairlock._core.names import clean_text
@@ -33,6 +33,11 @@ NUMBERS = ("attempts_left", "interval", "retry_after")
 LONGEST = 86400  # seconds that a server may let us wait
 _TOKEN = re.compile(r"[!-~]{1,8192}")
 
+Id = Annotated[str, Meta(pattern=r"\A[0-9A-Za-z._~-]{1,200}\Z")]  # it goes into addresses
+Life = Annotated[float, Meta(ge=0, le=1e10)]  # seconds
+Interval = Annotated[float, Meta(ge=0, le=LONGEST)]
+Count = Annotated[int, Meta(ge=0, le=10**6)]
+
 
 class Said(Struct, frozen=True):
     """What a server says; its texts are cleaned, so that they can be shown."""
@@ -46,7 +51,7 @@ class Said(Struct, frozen=True):
 class ServerAnswer(Said, frozen=True):
     """Which server this is."""
 
-    id: str
+    id: Id
     name: str
 
 
@@ -56,14 +61,14 @@ class IdentityAnswer(Said, frozen=True):
 
 
 class StartedAnswer(Said, frozen=True):
-    id: str
+    id: Id
     secret: str
-    expires_in: float
+    expires_in: Life
     state: str = "pending"
     shown: bool = True
-    interval: float = 5
-    attempts: int | None = None
-    pin_length: int | None = None
+    interval: Interval = 5
+    attempts: Count | None = None
+    pin_length: Count | None = None
 
     def __repr__(self) -> str:
         return f"<StartedAnswer {self.id}>"
@@ -71,8 +76,8 @@ class StartedAnswer(Said, frozen=True):
 
 class StateAnswer(Said, frozen=True):
     state: str
-    expires_in: float = 0
-    attempts_left: int | None = None
+    expires_in: Life = 0
+    attempts_left: Count | None = None
     message: str | None = None
     reason: str | None = None
 
@@ -81,8 +86,8 @@ class TokenAnswer(Said, frozen=True):
     """What a device is handed."""
 
     access_token: str
-    expires_in: float
-    device_id: str
+    expires_in: Life
+    device_id: Id
     device_name: str
     permissions: dict[str, list[str]]
     server: ServerAnswer
@@ -105,8 +110,8 @@ class DeviceCodeAnswer(Said, frozen=True):
     device_code: str
     user_code: str
     verification_uri: str
-    expires_in: float
-    interval: float = 5  # §3.2: when there is none
+    expires_in: Life
+    interval: Interval = 5  # §3.2: when there is none
     verification_uri_complete: str | None = None
 
     def __repr__(self) -> str:
@@ -114,7 +119,7 @@ class DeviceCodeAnswer(Said, frozen=True):
 
 
 class DeviceAnswer(Said, frozen=True):
-    id: str
+    id: Id
     name: str
     permissions: dict[str, list[str]]
 
@@ -129,7 +134,7 @@ def read(answer: Answer, type: type[T], url: str) -> T:
     check(answer, url)
     try:
         return msgspec.json.decode(answer.content, type=type)
-    except (ValueError, InvalidPermissions):  # of JSON, of UTF-8, of a record
+    except (ValueError, InvalidPermissions, RecursionError):  # of JSON, of UTF-8, of a record
         raise NotPairlock(f"{url} answers, but not as pairlock does; is the address right?") from None
 
 

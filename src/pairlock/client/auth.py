@@ -76,6 +76,7 @@ class PairlockAuth(_Auth):
         credential = self.keeper.known() or self._run(self.keeper.current(), request)
         response = yield from self._sent(_carrying(request, credential))
         if self._was_refused(response):
+            response.read()  # it would hold its connection while ours need one
             again = self._run(self.keeper.after_refusal(credential.token), request)
             if _can_be_sent_again(request):
                 yield _carrying(request, again)
@@ -93,6 +94,7 @@ class PairlockAuth(_Auth):
             raise
         self.keeper.heard()
         if self._was_refused(response):
+            await response.aread()  # as above
             again = await self._arun(self.keeper.after_refusal(credential.token), request)
             if _can_be_sent_again(request):
                 yield _carrying(request, again)
@@ -107,7 +109,7 @@ class PairlockAuth(_Auth):
         return response
 
     def _is_for(self, url: Any) -> bool:
-        return (url.scheme, url.host, url.port) == self._origin
+        return (url.scheme, url.raw_host.decode("ascii"), url.port) == self._origin
 
     def _was_refused(self, response: Any) -> bool:
         """Whether it is our token that the server does not take (RFC 6750 §3.1)."""

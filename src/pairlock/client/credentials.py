@@ -13,6 +13,7 @@ from pairlock.client import addresses
 from pairlock.client.addresses import Address
 from pairlock.client.answers import ServerAnswer, TokenAnswer
 from pairlock.client.discovery import Service
+from pairlock.errors import PairlockError
 
 EARLY = 60.0  # seconds before its end in which a token is refreshed, or
 EARLY_PART = 0.1  # this part of its life, if that is less
@@ -143,14 +144,19 @@ class Document:
     def _readable(self) -> Iterator[tuple[str, Credential]]:
         for key, kept in self._content["routers"].items():
             try:
-                yield key, msgspec.convert(kept, Credential)
-            except (msgspec.ValidationError, ValueError):
+                found = msgspec.convert(kept, Credential)
+                addresses.parse(found.url), addresses.parse(found.base_url), Permissions.parse(found.permissions)
+            except (ValueError, PairlockError):
                 continue  # another program's, or of another version: not ours to use, nor to drop
+            yield key, found
 
 
 def decode(text: bytes) -> Document:
     """What was written down. Raises ValueError when it is damaged."""
-    content = msgspec.json.decode(text)
+    try:
+        content = msgspec.json.decode(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
     if not isinstance(content, dict) or not isinstance(content.get("routers", {}), dict):
         raise ValueError('it is no object with "routers"')  # noqa: TRY004  # as of JSON that is damaged
     if not all(isinstance(kept, dict) for kept in content.get("routers", {}).values()):

@@ -92,5 +92,5 @@ def _announced(address: Address) -> Exchange[Address | None]:
 def _document(answer: Answer) -> Mapping[str, object]:
     try:
         return msgspec.json.decode(answer.content, type=dict[str, object]) if answer.status == 200 else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.metadata import version
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from pairlock.errors import NotPairlock, Unreachable
 
 T = TypeVar("T")
 
+USER_AGENT = f"pairlock/{version('pairlock')}"  # operators are shown it
 MAX_ANSWER = 1 << 20  # bytes; ours have a few hundred
 
 
@@ -141,7 +143,7 @@ def _arguments(call: Call) -> dict[str, Any]:
     return {
         "method": call.method,
         "url": call.url,
-        "headers": {"accept": "application/json", **call.headers},
+        "headers": {"accept": "application/json", "user-agent": USER_AGENT, **call.headers},
         "timeout": call.timeout,
         "auth": None,
         "follow_redirects": False,  # what goes along is meant for this address alone

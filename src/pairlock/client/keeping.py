@@ -7,13 +7,14 @@ that another has done it, or does it himself.
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from pairlock._core.oauth import REFRESH_GRANT
 from pairlock.client import answers
 from pairlock.client.answers import AWAY, TokenAnswer
 from pairlock.client.credentials import Credential
 from pairlock.client.discovery import check_identity
-from pairlock.client.exchange import Call, Do, Exchange, Unbroken, Wait
+from pairlock.client.exchange import Call, Do, Exchange, T, Unbroken, Wait
 from pairlock.client.storage import Credentials, Draft
 from pairlock.errors import (
     CredentialsError,
@@ -24,16 +25,15 @@ from pairlock.errors import (
 
 STAYS = 60.0  # seconds of silence in which an address does not come to belong to another machine
 LOOK_AGAIN = 0.05  # seconds between looks at what another does
-ATTEMPTS = 3  # the answer to a refresh may have been lost; the same token counts for some seconds more
+ATTEMPTS = 3  # the answer to a refresh may have been lost; the same token counts for ten seconds more
+REFRESH_TIMEOUT = 3.0  # seconds; so that all attempts are made within those ten
 
 
-def locked(credentials: Credentials) -> Exchange[Callable[[], None]]:
-    """Wait for the lock; sent back is what releases it."""
-    while True:
-        release: Callable[[], None] | None = yield Do(credentials.try_lock)
-        if release is not None:
-            return release
+def in_turn(credentials: Credentials, work: Callable[[], T]) -> Exchange[T]:
+    """Wait for the lock, do this with it held, and release it: in one go, which nobody can cut short."""
+    while (done := (yield Do(partial(_if_free, credentials, work)))) is None:
         yield Wait(LOOK_AGAIN)
+    return done[0]  # type: ignore[no-any-return]
 
 
 class Keeper:
@@ -89,11 +89,7 @@ class Keeper:
 
     def forget(self) -> Exchange[None]:
         """Drop the credential where it is kept."""
-        release = yield from locked(self.credentials)
-        try:
-            yield Do(self._remove)
-        finally:
-            release()
+        yield from in_turn(self.credentials, self._remove)
 
     def _identify(self) -> Exchange[None]:
         kept = self.credential
@@ -104,6 +100,7 @@ class Keeper:
         """What is kept, once it has another token than the one that was refused, and one that is not due."""
         while not (yield from self._was_refreshed(refused)):
             if self.credential.refresh_token is None:
+                yield from self._identify()
                 raise self.pair_again()
             if (yield Unbroken(self._refreshed_in_turn(refused))):
                 return
@@ -116,6 +113,7 @@ class Keeper:
             return False
         try:
             if not (yield from self._was_refreshed(refused)):
+                yield from self._identify()  # a refusal says nothing of who refused
                 yield from self._refresh()
         finally:
             release()
@@ -141,9 +139,10 @@ class Keeper:
         form = {"grant_type": REFRESH_GRANT, "refresh_token": self.credential.refresh_token or ""}
         if self.credential.client_id:
             form["client_id"] = self.credential.client_id
+        call = Call(method="POST", url=url, form=form, timeout=REFRESH_TIMEOUT)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return answers.read((yield Call(method="POST", url=url, form=form)), TokenAnswer, url)
+                return answers.read((yield call), TokenAnswer, url)
             except InvalidGrant as error:
                 raise self.pair_again() from error
             except AWAY:
@@ -166,3 +165,13 @@ class Keeper:
             f'{kept.server.name} at {kept.url} does not let "{kept.name}" in any more:'
             " it was revoked, or lay unused too long. Pair again."
         )
+
+
+def _if_free(credentials: Credentials, work: Callable[[], T]) -> tuple[T] | None:
+    release = credentials.try_lock()
+    if release is None:
+        return None
+    try:
+        return (work(),)
+    finally:
+        release()

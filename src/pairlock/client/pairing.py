@@ -1,6 +1,7 @@
 """How a device pairs, as exchanges: by PIN or approval, by a code that it was given, by a code that it shows."""
 
 import hashlib
+import re
 import secrets
 from collections.abc import Callable
 from functools import partial
@@ -37,6 +38,8 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds between attempts to reach a
 SLOW_DOWN_STEP = 5  # RFC 8628 §3.5
 ATTEMPTS_TO_REDEEM = 4  # one code: the answer may have been lost
 SECRET_BYTES = 32
+
+_PAGE = re.compile("https?://[!-~]{1,2000}")
 
 Clock = Callable[[], float]
 OnProgress = Callable[["Progress"], Any]
@@ -111,7 +114,7 @@ class Asking:
             except AWAY as error:  # it may come back in time
                 if not self.seconds_left:
                     raise
-                yield Wait(getattr(error, "retry_after", None) or pause)
+                yield Wait(min(getattr(error, "retry_after", None) or pause, self.seconds_left))
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
             if state.state == "approved":
@@ -120,11 +123,12 @@ class Asking:
             yield Tell(self._on_progress, self._progress(state))
             pause = SHORTEST_PAUSE
             if self._clock() - asked_at < SHORTEST_PAUSE:  # something on the way does not hold calls open
-                yield Wait(self._interval)
+                yield Wait(max(self._interval, SHORTEST_PAUSE))
 
     def redeem(self) -> Exchange[TokenAnswer]:
         """Get what was approved."""
-        return (yield from self._call("POST", "/token", TokenAnswer, json={}))
+        url = self._url("/token")
+        return (yield from _insisted(Call(method="POST", url=url, headers=self._proof(), json={})))
 
     def cancel(self) -> Exchange[None]:
         """Withdraw it."""
@@ -178,13 +182,7 @@ def redeem(service: Service, code: str, name: str) -> Exchange[TokenAnswer]:
     A secret of our own goes with it: should the answer be lost, the code is redeemed once more with the same.
     """
     url, secret = f"{service.pairing.url}/redeem", encode_secret(secrets.token_bytes(SECRET_BYTES))
-    call = Call(method="POST", url=url, json={"code": code, "name": name, "secret": secret})
-    for attempt in range(1, ATTEMPTS_TO_REDEEM):
-        try:
-            return answers.read((yield call), TokenAnswer, url)
-        except (Unreachable, TemporarilyUnavailable):
-            yield Wait(attempt)
-    return answers.read((yield call), TokenAnswer, url)
+    return (yield from _insisted(Call(method="POST", url=url, json={"code": code, "name": name, "secret": secret})))
 
 
 def login(
@@ -214,20 +212,21 @@ def login(
         "code_verifier": verifier,
     }
     while True:
-        yield Wait(interval)
+        yield Wait(max(min(interval, expires_at - clock()), SHORTEST_PAUSE))
         try:
             return (yield Unbroken(then(_token(service, form), keep)))  # type: ignore[no-any-return]
         except AuthorizationPending:
             yield Tell(on_progress, Progress("pending", max(int(expires_at - clock()), 0)))
         except SlowDown as error:
             interval = max(interval + SLOW_DOWN_STEP, error.interval or 0)
-        except (Unreachable, TemporarilyUnavailable):  # RFC 8628 §3.5: back off
+        except AWAY as error:  # RFC 8628 §3.5: back off
             if clock() >= expires_at:
                 raise
-            interval = min(interval * 2, LONGEST_PAUSE)
-        except ConfirmationRequired:
+            interval = max(min(interval * 2, LONGEST_PAUSE), getattr(error, "retry_after", None) or 0)
+        except (ConfirmationRequired, InvalidPin) as error:
             if confirm is None:
                 raise
+            yield Tell(on_progress, Progress("approved", max(int(expires_at - clock()), 0), error.attempts_left))
             form["confirmation_pin"], interval = str((yield Tell(partial(_asked, confirm), None))), SHORTEST_PAUSE
 
 
@@ -249,6 +248,16 @@ def _authorize(
     return answers.read((yield Call(method="POST", url=url, form=form | wanted)), DeviceCodeAnswer, url)
 
 
+def _insisted(call: Call) -> Exchange[TokenAnswer]:
+    """What a call is answered that cannot be made later: it is made some times more."""
+    for attempt in range(1, ATTEMPTS_TO_REDEEM):
+        try:
+            return answers.read((yield call), TokenAnswer, call.url)
+        except (Unreachable, TemporarilyUnavailable):
+            yield Wait(attempt)
+    return answers.read((yield call), TokenAnswer, call.url)
+
+
 def _token(service: Service, form: dict[str, str]) -> Exchange[TokenAnswer]:
     url = f"{service.pairing.url}/token"
     return answers.read((yield Call(method="POST", url=url, form=dict(form))), TokenAnswer, url)
@@ -262,12 +271,12 @@ def _device_code(shown: DeviceCodeAnswer) -> DeviceCode:
 
 
 def _check_page(uri: str) -> None:
+    if not _PAGE.fullmatch(uri):
+        raise NotPairlock("the service names a page that is none")
     try:
-        addresses.parse(uri.partition("?")[0])
+        addresses.parse(uri.partition("?")[0].partition("#")[0])
     except ConfigurationError as error:
         raise NotPairlock(f"the service names a page that is none: {error}") from None
-    if not uri.isascii() or not uri.isprintable():
-        raise NotPairlock("the service names a page that is none")
 
 
 def _check_header(secret: str, url: str) -> None:

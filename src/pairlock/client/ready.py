@@ -24,6 +24,8 @@ def keeper_of(client: Any) -> Keeper:
 
 def websocket_arguments(client: Any, path: str, token: str, *, as_subprotocol: bool) -> dict[str, Any]:
     """What `websockets.connect(**…)` takes."""
+    if not path.startswith("/"):
+        raise ConfigurationError(f"path: write one that starts with /, not {path!r}")  # else it could name another host
     address = client.auth.credential.address
     base = client.auth.credential.base_url.removeprefix(address.origin)
     uri = f"{'wss' if address.scheme == 'https' else 'ws'}{address.origin.removeprefix(address.scheme)}{base}{path}"

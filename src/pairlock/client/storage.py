@@ -100,7 +100,7 @@ class CredentialFile:
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, keyring: bool = False) -> None:
         named = os.environ.get(VARIABLE) if path is None else path
-        self.path = Path(named).expanduser() if named else default_path()
+        self.path = _at_home(lambda: Path(named).expanduser() if named else default_path())
         self.keyring = keyring
 
     def __repr__(self) -> str:
@@ -120,8 +120,9 @@ class CredentialFile:
 
     def try_lock(self) -> Callable[[], None] | None:
         with self._explained("written"):
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = FileLock(f"{self.path}.lock", mode=0o600, thread_local=False)
+            place = self._place()
+            _make_folder(place.parent)
+            lock = FileLock(f"{place}.lock", mode=0o600, thread_local=False)
             try:
                 lock.acquire(blocking=False)
             except Timeout:
@@ -130,15 +131,18 @@ class CredentialFile:
 
     @contextmanager
     def drafting(self) -> Iterator[Draft]:
-        place = self.path.resolve()  # a link stays a link
         document = self.read()
         with self._explained("written"):
-            draft = _FileDraft(place, document)
+            draft = _FileDraft(self._place(), document)
             try:
                 draft.take_room(len(document.encode()) + ROOM)
                 yield draft
             finally:
                 draft.close()
+
+    def _place(self) -> Path:
+        """Where it really is: a link stays a link, and whoever comes by another one meets the same lock."""
+        return self.path.resolve()
 
     def _decoded(self, text: bytes) -> Document:
         try:
@@ -152,9 +156,9 @@ class CredentialFile:
     def _explained(self, done: str) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # a RuntimeError of links that lead in a circle
             raise CredentialsError(
-                f"{self.path} cannot be {done} ({error.strerror or error}). Nothing was changed;"
+                f"{self.path} cannot be {done} ({getattr(error, 'strerror', None) or error}). Nothing was changed;"
                 f" make room or mend its permissions, or name another file (--credentials, {VARIABLE})."
             ) from error
 
@@ -207,6 +211,20 @@ def _settings_folder(platform: str, environ: Mapping[str, str], home: Callable[[
         return Path(environ["APPDATA"]) if environ.get("APPDATA") else home() / "AppData" / "Roaming"
     configured = environ.get("XDG_CONFIG_HOME", "")
     return Path(configured) if Path(configured).is_absolute() else home() / ".config"
+
+
+def _at_home(path: Callable[[], Path]) -> Path:
+    try:
+        return path()
+    except RuntimeError as error:
+        raise CredentialsError(f"where is the home folder? ({error}) Set {VARIABLE} to the path of a file") from None
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, for its user alone."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _write(handle: int, text: bytes) -> None:

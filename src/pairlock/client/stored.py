@@ -13,7 +13,7 @@ from pairlock.client.answers import TokenAnswer, WhoAmIAnswer
 from pairlock.client.credentials import Credential, made
 from pairlock.client.discovery import Service, find, server_at
 from pairlock.client.exchange import Call, Do, Exchange
-from pairlock.client.keeping import Keeper, locked
+from pairlock.client.keeping import Keeper, in_turn
 from pairlock.client.storage import Credentials
 from pairlock.errors import (
     AlreadyPaired,
@@ -48,11 +48,7 @@ def prepare(url: str, wanted: Wanted) -> Exchange[Service]:
             f'this device is paired with {kept[1].server.name} at {kept[1].place} already, as "{kept[1].name}";'
             " say that it is to be replaced (replace=True, --replace), or log out first"
         )
-    release = yield from locked(wanted.credentials)
-    try:
-        yield Do(partial(_try_out, wanted.credentials))
-    finally:
-        release()
+    yield from in_turn(wanted.credentials, partial(_try_out, wanted.credentials))
     return service
 
 
@@ -66,11 +62,7 @@ def keep(service: Service, answer: TokenAnswer, wanted: Wanted, client_id: str =
     credential = made(service, answer, wanted.clock(), **how)
     before = yield Do(partial(_kept, wanted.credentials, service))
     try:
-        release = yield from locked(wanted.credentials)
-        try:
-            key = yield Do(partial(_put, wanted.credentials, credential))
-        finally:
-            release()
+        key = yield from in_turn(wanted.credentials, partial(_put, wanted.credentials, credential))
     except CredentialsError:
         yield from _take_back(credential)
         raise
@@ -131,7 +123,9 @@ def _kept(credentials: Credentials, service: Service) -> tuple[str, Credential] 
     """What is kept of this very server at this address."""
     for key, credential in credentials.read().credentials().items():
         if credential.server.id == service.server.id and credential.address == service.pairing:
-            return key, credentials.load(key) or credential
+            with suppress(CredentialsError):  # of a keyring that has lost the tokens
+                credential = credentials.load(key) or credential
+            return key, credential
     return None
 
 

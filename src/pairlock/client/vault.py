@@ -1,5 +1,6 @@
 """Tokens in the keyring of the operating system, where that was asked for; everything else stays in the file."""
 
+import secrets
 from types import ModuleType
 
 import msgspec
@@ -10,6 +11,8 @@ from pairlock.client.credentials import Credential
 from pairlock.errors import CredentialsError
 
 SERVICE = "pairlock"  # what the keyring files them under
+PROBE = "probe"
+WITHOUT = "leave it out, to keep tokens in a file"
 
 
 class Tokens(Struct, frozen=True):
@@ -57,15 +60,20 @@ def forget(key: str) -> None:
 
 def check() -> None:
     """Raises CredentialsError when there is no keyring to be used."""
-    keyring = _keyring()
-    if isinstance(keyring.get_keyring(), keyring.backends.fail.Keyring):
-        raise CredentialsError("there is no keyring here that could be used; leave it out, to keep tokens in a file")
+    keyring, said = _keyring(), secrets.token_hex()
+    try:
+        keyring.set_password(SERVICE, PROBE, said)
+        kept = keyring.get_password(SERVICE, PROBE)
+        keyring.delete_password(SERVICE, PROBE)
+    except keyring.errors.KeyringError as error:
+        raise CredentialsError(f"there is no keyring here that could be used ({error}); {WITHOUT}") from None
+    if kept != said:  # there is one that keeps nothing
+        raise CredentialsError(f"the keyring here keeps nothing; {WITHOUT}")
 
 
 def _keyring() -> ModuleType:
     try:
         import keyring  # only where it was asked for
-        import keyring.backends.fail
         import keyring.errors
     except ImportError:
         raise CredentialsError("keyring: install it with: pip install 'pairlock[keyring]'") from None

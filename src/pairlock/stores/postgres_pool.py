@@ -170,7 +170,8 @@ class Pool:
                 async with asyncio.timeout(self.timeout):
                     for _ in range(self._size):
                         await self._turns.acquire()
-                    await asyncio.gather(*self._dialling, return_exceptions=True)
+            if self._dialling:  # those that come later are closed as they come
+                await asyncio.wait(self._dialling, timeout=FAREWELL)
             farewells = [connection.close(timeout=FAREWELL) for connection in self._all]
             await asyncio.gather(*farewells, return_exceptions=True)
         finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pairlock._core.names import clean_text
-from pairlock.configuration_shapes import Key, dotted, number, switch
+from pairlock.configuration.shapes import Key, dotted, number, switch
 from pairlock.errors import ConfigurationError
 
 NAMES = ("pairlock.yaml", "pairlock.yml", "pairlock.toml")

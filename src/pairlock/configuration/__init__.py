@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from pairlock._core.clients import Client
 from pairlock._core.permissions import NOTHING, Permissions
-from pairlock.configuration_file import find_file, read_document
-from pairlock.configuration_shapes import (
+from pairlock.configuration.file import find_file, read_document
+from pairlock.configuration.shapes import (
     PATTERNS,
     SECONDS,
     SWITCH,

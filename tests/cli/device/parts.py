@@ -1,0 +1,215 @@
+"""What the tests of a device's commands share: a service in a thread of this process, and a device's own home."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from pairlock import Pairlock
+from pairlock._core.records import PairingRequest
+from pairlock.client import CredentialFile
+from pairlock.client.credentials import Credential
+from tests.services.parts import SENSORS, UNLIMITED, wrong
+
+T = TypeVar("T")
+
+PATIENCE = 30.0  # seconds until something counts as stuck, on a busy machine
+GRANTED = "read /sensors/**, write /control/lamp"
+
+
+async def sensor(request: Request) -> JSONResponse:
+    return JSONResponse({"sensor": request.path_params["name"]})
+
+
+class Service:
+    """A web service in a thread of its own, on 127.0.0.1; `port` 0 takes any."""
+
+    def __init__(self, app: Any, *, port: int = 0, tls: tuple[Path, Path] | None = None) -> None:
+        self._socket = listening(port)
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        certificate, key = tls or (None, None)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                ws="none",
+                log_config=None,
+                timeout_graceful_shutdown=1,
+                ssl_certfile=certificate,
+                ssl_keyfile=key,
+            )
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> "Service":
+        self._thread.start()
+        until(lambda: self._server.started or not self._thread.is_alive())
+        assert self._server.started
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+
+    def run(self, work: Awaitable[T]) -> T:
+        """What comes of this in the loop of the service."""
+
+        async def done() -> T:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(done(), self._loop).result(PATIENCE)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._server.serve(sockets=[self._socket]))
+        finally:
+            self._socket.close()
+            self._loop.close()
+
+
+class House:
+    """A service that devices pair with, which a test can look into and decide for."""
+
+    def __init__(
+        self, folder: Path, *, port: int = 0, tls: tuple[Path, Path] | None = None, **settings: Any
+    ) -> None:
+        folder.mkdir(exist_ok=True)
+        given = {"store": f"sqlite:///{folder}/pairlock.db", "default_permissions": SENSORS, "limits": UNLIMITED}
+        self.pairlock = Pairlock(**{**given, "server_name": "Studio", **settings})
+        app = Starlette(routes=[Route("/sensors/{name}", sensor)])
+        self.service = Service(self.pairlock.protect(app), port=port, tls=tls)
+        self.port = self.service.port
+        self.url = self.service.url
+
+    def __enter__(self) -> "House":
+        self.service.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.service.__exit__(*exc)
+
+    def do(self, work: Awaitable[T]) -> T:
+        """What comes of this in the service."""
+        return self.service.run(work)
+
+    def pending(self) -> list[PairingRequest]:
+        """The requests by PIN that wait for a decision."""
+        return self.do(self.pairlock.deciding.pending())
+
+    def asked(self) -> PairingRequest:
+        """The request that waits now; waits until there is one."""
+        until(lambda: bool(self.pending()))
+        return self.pending()[0]
+
+    def pin(self) -> str:
+        """What the service displays for the request that waits now."""
+        pin = self.pairlock.deciding.pin(self.asked())
+        assert pin is not None
+        return pin
+
+    def wrong_pin(self) -> str:
+        """A PIN that it does not display."""
+        return wrong(self.pin())
+
+    def approve(self, request: PairingRequest | None = None) -> None:
+        """Let the device in that waits now, as an operator would."""
+        self.do(self.pairlock.deciding.approve((request or self.asked()).id))
+
+    def deny(self, reason: str | None = None) -> None:
+        """Refuse the device that waits now."""
+        self.do(self.pairlock.deciding.deny(self.asked().id, reason=reason))
+
+    def look_up(self, user_code: str) -> PairingRequest:
+        """The request that a device shows this code of."""
+        return self.do(self.pairlock.deciding.look_up(user_code))
+
+    def code(self) -> str:
+        """A one-time code."""
+        return self.do(self.pairlock.code(SENSORS))
+
+    def qr(self) -> str:
+        """What a QR code says."""
+        return self.do(self.pairlock.qr(SENSORS, address=f"{self.url}/pair")).uri
+
+    def devices(self) -> list[str]:
+        """The names of the devices that are paired, newest first."""
+        return [device.name for device in self.do(self.pairlock.devices.list())]
+
+    def revoke_all(self) -> None:
+        """Shut all devices out."""
+        for device in self.do(self.pairlock.devices.list()):
+            self.do(self.pairlock.devices.revoke(device.id))
+
+
+def listening(port: int = 0) -> socket.socket:
+    """A socket of 127.0.0.1 to serve on."""
+    opened = socket.socket()
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opened.bind(("127.0.0.1", port))
+    opened.listen(100)
+    return opened
+
+
+def until(told: Callable[[], bool]) -> None:
+    """Wait until this is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not told():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@contextmanager
+def meanwhile(work: Callable[[], object]) -> Iterator[None]:
+    """Do this in a thread while something else is done; what it raises is raised in the end."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  # it is told below
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert not raised, raised
+
+
+class Home:
+    """The home of a device: where it keeps its credentials."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / ".config" / "pairlock" / "tokens.json"
+
+    def kept(self) -> list[Credential]:
+        """The credentials in it."""
+        return list(CredentialFile(self.file).read().credentials().values())
+
+    def bytes(self) -> bytes | None:
+        """The file as it is; None where there is none."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return self.file.read_bytes()
+        return None
+
+    def drafts(self) -> Sequence[Path]:
+        """What was begun and left."""
+        return list(self.folder.rglob("*.draft"))
