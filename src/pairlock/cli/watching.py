@@ -81,6 +81,11 @@ def first_of_each_source(waiting: Sequence[PairingRequest]) -> list[PairingReque
     return sorted(by_source.values(), key=lambda request: request.id)
 
 
+def stirs(event: AuditEvent) -> bool:
+    """Whether this may change what there is to see; that devices refresh and come and go does not."""
+    return bool(event.request_id) or not event.device_id
+
+
 async def until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
     """Run these side by side until one of them ends; then the others are cancelled. Raises what one of them raised."""
     tasks = [asyncio.create_task(work) for work in works]
@@ -98,7 +103,7 @@ async def until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
 async def _listen(pairlock: Pairlock, display: Display, stirred: asyncio.Event) -> None:
     async for event in pairlock.events():
         display.hear(event)
-        if event.request_id or not event.device_id:  # a device that refreshes changes nothing here
+        if stirs(event):
             stirred.set()
 
 

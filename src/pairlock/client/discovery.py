@@ -38,7 +38,7 @@ def find(url: str, *, insecure: bool = False) -> Exchange[Service]:
     if server is not None:
         return Service(address, address.parent(), server)
     pairing = (yield from _announced(address)) or address.below(MOUNTED)
-    server = yield from server_at(pairing.url)
+    server = yield from server_at(pairing.url, or_redirect=True)
     if server is None:
         raise NotPairlock(
             f"{address.url} answers, but there is no pairlock; give the address of its pairing, such as …/pair"
@@ -63,13 +63,18 @@ def check_identity(pairing: str, server_id: str, *, device_id: str, refresh_toke
         )
 
 
-def server_at(pairing: str) -> Exchange[ServerAnswer | None]:
-    """Which server has its pairing sub-app there; None when there is none."""
+def server_at(pairing: str, *, or_redirect: bool = False) -> Exchange[ServerAnswer | None]:
+    """Which server has its pairing sub-app there; None when there is none.
+
+    With `or_redirect`, raises NotPairlock that says where an answer leads on to.
+    """
     answer: Answer = yield Call(method="GET", url=f"{pairing}/identity")
     try:
         return answers.read(answer, IdentityAnswer, pairing).server
     except PairlockError:
-        if answer.status in (502, 503, 504):  # it may well be there, and cannot say so now
+        if answer.status in (429, 502, 503, 504):  # it may well be there, and cannot say so now
+            raise
+        if or_redirect and 300 <= answer.status < 400:
             raise
         return None
 

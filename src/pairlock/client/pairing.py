@@ -265,8 +265,9 @@ def _token(service: Service, form: dict[str, str]) -> Exchange[TokenAnswer]:
 
 def _device_code(shown: DeviceCodeAnswer) -> DeviceCode:
     """What may be shown, whoever says it. Raises NotPairlock for links that lead to no web page."""
-    for uri in filter(None, (shown.verification_uri, shown.verification_uri_complete)):
-        _check_page(uri)
+    _check_page(shown.verification_uri)
+    if shown.verification_uri_complete is not None:
+        _check_page(shown.verification_uri_complete)
     return DeviceCode(shown.user_code, shown.verification_uri, shown.verification_uri_complete, int(shown.expires_in))
 
 
