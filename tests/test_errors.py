@@ -16,6 +16,7 @@ from pairlock.asgi.answers import refusal, wire_error
 from pairlock.errors import (
     AccessDenied,
     AlreadyDecided,
+    ClientError,
     ConfigurationError,
     InvalidClient,
     InvalidPin,
@@ -41,12 +42,13 @@ def below(error: type[WireError]) -> Iterator[type[WireError]]:
 
 
 ERRORS = [error for error in below(WireError) if error.__module__ == "pairlock.errors"]
+OF_DEVICES = ClientError.__subclasses__()
 MARK = "INPUT-7f3a"  # what a stranger sent
 
 
-def test_every_error_of_the_module_has_a_place_on_the_wire_or_is_for_the_operator() -> None:
+def test_every_error_of_the_module_has_a_place_on_the_wire_or_is_for_the_operator_or_the_device() -> None:
     defined = {thing for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, Exception)}
-    assert defined == {PairlockError, ConfigurationError, StoreError, WireError, *ERRORS}
+    assert defined == {PairlockError, ConfigurationError, StoreError, WireError, *ERRORS, ClientError, *OF_DEVICES}
     assert all(issubclass(error, PairlockError) for error in defined)
 
 

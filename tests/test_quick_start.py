@@ -1,4 +1,4 @@
-"""The README's quick start, typed into real terminals: the service in one, the device in another, an operator beside."""
+"""The README's quick start, typed into real terminals: the service, the device, and an operator beside."""
 
 import ast
 import json
@@ -36,7 +36,7 @@ class Shell:
             "/bin/bash",
             ["--norc", "--noprofile"],
             cwd=str(folder),
-            env=environment(folder),  # type: ignore[arg-type]
+            env=environment(folder),
             dimensions=(40, 120),
             encoding="utf-8",
             timeout=DEADLINE,

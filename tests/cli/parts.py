@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import click
-import pexpect  # type: ignore[import-untyped]  # it has no types
+import pexpect
 import pytest
 from msgspec import Struct
 

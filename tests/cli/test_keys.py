@@ -122,11 +122,9 @@ def test_keys_are_dropped_only_when_that_is_said(
 ) -> None:
     house.key_file.write_text(f"{KEY}\n{OTHER_KEY}\n")
     with monkeypatch.context() as patched:
-        if typed:
-            asked = at_a_terminal(patched, typed)
+        asked = at_a_terminal(patched, typed) if typed else None
         assert cli("keys", "rotate", "--keep", "2").code == code
-        if typed:
-            assert "Of the oldest keys, 1 will be dropped: tokens signed with such a key stop" in asked.getvalue()
+    assert asked is None or "Of the oldest keys, 1 will be dropped: tokens signed with such a key" in asked.getvalue()
     assert keys_in(house)[0] == (OTHER_KEY if code == DONE else KEY)
     assert len(keys_in(house)) == 2
 
@@ -208,7 +206,7 @@ async def test_servers_refuse_what_was_signed_with_a_key_that_was_dropped(tmp_pa
     await until(lambda: len(server._runtime.keys.secrets) == 1, seconds=30)
     with pytest.raises(InvalidToken):
         await server.verify(token)
-    assert await server.verify(server.tokens.access(device)[0])
+    assert (await server.verify(server.tokens.access(device)[0])).device_id == device.id
     await server.aclose()
 
 

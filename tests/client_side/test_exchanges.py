@@ -164,7 +164,8 @@ def test_a_device_code_asks_for_the_permissions_it_was_told_and_proves_that_it_a
 
 
 def test_a_pin_is_asked_for_where_the_service_wants_one_and_again_after_a_typo() -> None:
-    typed, told = iter(["1111", "2222"]), []
+    typed = iter(["1111", "2222"])
+    told: list[Progress] = []
     played = logging_in(
         refuses("confirmation_required", attempts_left=3),
         refuses("invalid_pin", attempts_left=2),
@@ -271,7 +272,8 @@ def test_an_id_that_would_change_the_address_is_no_pairlock(id: str) -> None:
 
 
 def test_an_approval_is_waited_for_by_polls_that_are_held_open() -> None:
-    clock, told = FakeClock(), []
+    clock = FakeClock()
+    told: list[Progress] = []
     asked = asking(clock, on_progress=told.append)
     held = [state("pending", attempts_left=5), state("pending", attempts_left=4), state("approved")]
 
@@ -295,7 +297,13 @@ def test_an_interval_of_nothing_does_not_make_a_request_a_flood() -> None:
 
 
 def test_an_approval_is_waited_for_through_a_restart_of_the_server() -> None:
-    replies = [state("pending"), AWAY, AWAY, says(b"<html>502", 502), refuses("temporarily_unavailable", 503)]
+    replies: list[Reply] = [
+        state("pending"),
+        AWAY,
+        AWAY,
+        says(b"<html>502", 502),
+        refuses("temporarily_unavailable", 503),
+    ]
     played = waiting(*replies, state("pending"), AWAY, state("approved"))
     assert played.error is None
     assert played.waits == [5, 1, 2, 4, 8, 5, 1]
@@ -415,7 +423,7 @@ def test_a_qr_code_is_an_address_and_a_secret() -> None:
         *({"refresh_token": token} for token in ("a b", "a\nb", 1, "x" * 8193)),
         *({"expires_in": number} for number in HOSTILE_NUMBERS),
         *({"device_id": each} for each in ("", "a&nonce=x", "a b", "\x1b[0m", 5, None)),
-        *({"permissions": granted} for granted in ([], "all", {"read": ["no slash"]}, {"read": ["/\x1b"]}, {"rd": []})),
+        *({"permissions": granted} for granted in ("all", {"read": ["no slash"]}, {"read": ["/\x1b"]}, {"rd": []})),
         *({"server": server} for server in ("x", {}, {"id": "x\x1b", "name": "x"}, {"id": 1, "name": 2})),
         {"device_name": 5},
     ],

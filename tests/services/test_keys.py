@@ -1,20 +1,28 @@
 """Where keys come from, and what happens to tokens when they change."""
 
 import asyncio
+import fcntl
 import json
 import os
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
 from pairlock import ConfigurationError, Pairlock, StoreError
+from pairlock._core.events import service_event
+from pairlock._core.keys import Keys
+from pairlock._core.records import EventType
+from pairlock._core.standings import STALE
 from pairlock.errors import InvalidPin, InvalidToken
-from pairlock.keyfile import _check_owner
-from tests.services.parts import KEY, OTHER_KEY, SENSORS, FailingStore, Make, paired_token
+from pairlock.keyfile import _check_owner, new_key, rewrite_keys
+from pairlock.stores.contract import Log
+from tests.services.parts import KEY, OTHER_KEY, SENSORS, FailingStore, Make, paired_token, until
 
 pytestmark = pytest.mark.anyio
 
@@ -241,3 +249,165 @@ def test_a_key_file_of_another_user_is_refused(key_file: Path) -> None:
     of_another = os.stat_result((0o100600, 0, 0, 1, os.geteuid() + 1, 0, 0, 0, 0, 0))
     with pytest.raises(ConfigurationError, match="belong to another user"):
         _check_owner(key_file, of_another)
+
+
+# Rotating
+
+
+def add(keys: Sequence[str]) -> list[str]:
+    return [*keys, OTHER_KEY]
+
+
+async def tell(pairlock: Pairlock) -> None:
+    """Let all processes hear that the keys were rotated."""
+    await pairlock.start()
+    await pairlock._runtime.commit(Log(service_event(EventType.KEYS_ROTATED, 0.0, "operator:ada")))
+
+
+def has_keys(pairlock: Pairlock, count: int) -> bool:
+    return pairlock._runtime.keys.newest == Keys([OTHER_KEY]).newest and len(pairlock._runtime.keys.secrets) == count
+
+
+def test_rewritten_keys_take_the_place_of_those_before_in_one_step(key_file: Path) -> None:
+    write(key_file, f"{KEY},".encode(), 0o400)
+    before = key_file.open()
+    assert rewrite_keys(key_file, add).secrets == (KEY.encode(), OTHER_KEY.encode())
+    assert (read(key_file), mode_of(key_file)) == (f"{KEY}\n{OTHER_KEY}\n", 0o400)
+    assert before.read() == f"{KEY},"  # whoever has begun to read goes on with what there was
+    before.close()
+    assert names_beside(key_file) == {key_file.name}
+
+
+def test_a_link_to_a_key_file_stays_one(key_file: Path, tmp_path: Path) -> None:
+    write(kept := tmp_path / "kept", KEY.encode())
+    key_file.symlink_to(kept)
+    rewrite_keys(key_file, add)
+    assert key_file.is_symlink()
+    assert read(kept) == f"{KEY}\n{OTHER_KEY}\n"
+
+
+def test_what_a_process_left_behind_that_was_killed_goes(key_file: Path) -> None:
+    write(key_file, KEY.encode())
+    write(key_file.with_name(f".{key_file.name}.new"), b"half of a k")
+    rewrite_keys(key_file, add)
+    assert names_beside(key_file) == {key_file.name}
+
+
+@pytest.mark.parametrize("after", [[], ["short"]])
+def test_keys_are_not_rewritten_to_none_or_short_ones(key_file: Path, after: list[str]) -> None:
+    write(key_file, KEY.encode())
+    with pytest.raises(ConfigurationError, match="at least one key of at least 16 bytes"):
+        rewrite_keys(key_file, lambda keys: after)
+    assert read(key_file) == KEY
+
+
+def test_a_key_file_that_is_not_there_is_not_made_by_rewriting(key_file: Path) -> None:
+    with pytest.raises(StoreError, match="could not be rotated, and are as they were"):
+        rewrite_keys(key_file, add)
+    assert not key_file.exists()
+
+
+def test_where_files_cannot_be_locked_it_is_said_what_to_do_by_hand(
+    key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(key_file, KEY.encode())
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(ConfigurationError, match="add a line with a new key at its end, and restart"):
+        rewrite_keys(key_file, add)
+    assert read(key_file) == KEY
+
+
+def test_whoever_rewrites_keys_waits_for_another_only_so_long(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(key_file, KEY.encode())
+    monkeypatch.setattr("pairlock.keyfile.PATIENCE", 0.1)
+    with key_file.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match="somebody else is rotating these secret keys; try again"):
+            rewrite_keys(key_file, add)
+    assert read(key_file) == KEY
+
+
+def test_keys_that_another_rewrote_meanwhile_are_read_anew(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(key_file, KEY.encode())
+    key, lock = new_key(), fcntl.flock
+
+    def rewritten_just_before(file: TextIO, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        rewrite_keys(key_file, lambda keys: [*keys, key])
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", rewritten_just_before)
+    assert rewrite_keys(key_file, add).secrets == (KEY.encode(), key.encode(), OTHER_KEY.encode())
+
+
+async def test_every_process_takes_up_rotated_keys_at_once(make: Make, key_file: Path) -> None:
+    one, other = make(secret_keys=None), make(secret_keys=None)
+    of_the_old = await paired_token(one)
+    await other.start()
+    new = rewrite_keys(key_file, add).newest
+    await tell(one)
+    assert one._runtime.keys.newest == new
+    await until(lambda: other._runtime.keys.newest == new)
+    of_the_new = await paired_token(one)
+    for token in (of_the_old, of_the_new):
+        assert (await other.verify(token)).device_name == "Phone"
+
+
+async def test_what_was_let_in_with_a_key_that_was_dropped_is_looked_at_anew(make: Make, key_file: Path) -> None:
+    one, other = make(secret_keys=None), make(secret_keys=None)
+    token = await paired_token(one)
+    grant = await other.verify(token)
+    cut: list[str] = []
+    grant.standing.served[Stream(cut)] = Admitted()
+    rewrite_keys(key_file, lambda keys: [OTHER_KEY])
+    await tell(one)
+    for pairlock in (one, other):
+        await until(partial(has_keys, pairlock, 1))
+        with pytest.raises(InvalidToken):
+            await pairlock.verify(token)
+    await until(lambda: cut == [STALE])
+
+
+class Admitted:
+    """What would be let in now."""
+
+    counts = True
+
+
+class Stream:
+    """Something that is served, until it is cancelled."""
+
+    def __init__(self, said: list[str]) -> None:
+        self._said = said
+
+    def cancel(self, msg: str) -> None:
+        self._said.append(msg)
+
+
+async def test_keys_that_cannot_be_read_after_a_rotation_leave_those_before(
+    make: Make, key_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairlock = make(secret_keys=None)
+    token = await paired_token(pairlock)
+    write(key_file, KEY.encode(), 0o644)
+    await tell(pairlock)
+    assert (await pairlock.verify(token)).device_name == "Phone"
+    assert "cannot be read: those from before go on counting" in caplog.text
+
+
+async def test_keys_that_are_rotated_while_a_process_starts_are_not_missed(make: Make, key_file: Path) -> None:
+    write(key_file, KEY.encode())
+    pairlock = make(secret_keys=None)
+    load, loads = pairlock._runtime._load_keys, 0
+
+    def rotated_after_the_first() -> Keys:
+        nonlocal loads
+        loads += 1
+        keys = load()
+        if loads == 1:  # and told of before this process listens
+            rewrite_keys(key_file, add)
+        return keys
+
+    pairlock._runtime._load_keys = rotated_after_the_first
+    await pairlock.start()
+    assert len(pairlock._runtime.keys.secrets) == 2

@@ -16,9 +16,10 @@ from pairlock._core.keys import MIN_KEY_BYTES
 from pairlock._core.operators import Operator
 from pairlock._core.permissions import Permissions
 from pairlock.cli.command import Command, command
+from pairlock.cli.outcomes import UNREACHABLE
 from pairlock.cli.terminal import Terminal
 from pairlock.configuration import Configuration, read_configuration
-from pairlock.errors import ConfigurationError
+from pairlock.errors import ConfigurationError, TemporarilyUnavailable
 from pairlock.facade import KEY_FILE_SUFFIX, Pairlock
 from pairlock.keyfile import VARIABLE
 from pairlock.stores import open_store
@@ -89,8 +90,14 @@ def operator_command(
         @STORE
         @wraps(function)
         async def call(*, terminal: Terminal, config: Path | None, store: str | None, **given: Any) -> Any:
-            async with operating_on(config, store) as operating:
-                return await function(terminal=terminal, operating=operating, **given)
+            try:
+                async with operating_on(config, store) as operating:
+                    return await function(terminal=terminal, operating=operating, **given)
+            except TemporarilyUnavailable as error:
+                if terminal.as_json:
+                    raise
+                terminal.note(f"The store does not answer: {error.__cause__ or 'try again'}", style="red")
+                return UNREACHABLE
 
         return command(name, examples=examples, group=group)(call)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 import socket
 import ssl
 import time
@@ -193,8 +194,9 @@ def _where(url: str) -> str:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        of_many = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else None
+        error = of_many or error.__cause__ or error.__context__
 
 
 def _said(error: OSError) -> str:
-    return (error.strerror or "").lower()
+    return os.strerror(error.errno).lower() if error.errno else ""

@@ -84,9 +84,7 @@ class Service:
 class House:
     """A service that devices pair with, which a test can look into and decide for."""
 
-    def __init__(
-        self, folder: Path, *, port: int = 0, tls: tuple[Path, Path] | None = None, **settings: Any
-    ) -> None:
+    def __init__(self, folder: Path, *, port: int = 0, tls: tuple[Path, Path] | None = None, **settings: Any) -> None:
         folder.mkdir(exist_ok=True)
         given = {"store": f"sqlite:///{folder}/pairlock.db", "default_permissions": SENSORS, "limits": UNLIMITED}
         self.pairlock = Pairlock(**{**given, "server_name": "Studio", **settings})

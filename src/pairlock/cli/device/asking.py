@@ -8,19 +8,55 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from pairlock._core.codes import DIGITS
 from pairlock.cli.terminal import Terminal, countdown
+from pairlock.errors import InvalidPin, Locked
 
 T = TypeVar("T")
 
-SecondsLeft = Callable[[], float]
 
+class PinPrompt:
+    """Asks for a PIN of so many digits until it is right, and says how long that can go on."""
 
-async def ask_pin(terminal: Terminal, what: str, seconds_left: SecondsLeft) -> str:
-    """A line that somebody types or pipes in; waits for ever once nothing more can come."""
-    typed = await (_prompt(what, seconds_left) if terminal.is_interactive else _line())
-    if typed is None:
-        await asyncio.Event().wait()
-    return (typed or "").strip()
+    def __init__(self, terminal: Terminal, length: int | None, seconds_left: Callable[[], float]) -> None:
+        self._terminal = terminal
+        self._length = length
+        self._seconds_left = seconds_left
+        self._attempts_left: int | None = None
+        self._was_refused = False
+
+    async def ask(self) -> str | None:
+        """What is typed, once it can be a PIN; None when nothing more can come.
+
+        Raises InvalidPin when all that was piped in was wrong.
+        """
+        while (typed := await self._line()) is not None:
+            if self._length in (None, len(DIGITS.normalise(typed))):
+                return typed.strip()
+            self._was_refused = True
+            self._terminal.note(f"The PIN has {self._length} digits.")
+        if self._was_refused and not self._terminal.is_interactive:
+            raise InvalidPin(attempts_left=self._attempts_left)
+        return None
+
+    def refuse(self, attempts_left: int | None) -> None:
+        """Say that what was typed was wrong. Raises Locked after the last attempt."""
+        if attempts_left == 0:
+            raise Locked
+        self._attempts_left, self._was_refused = attempts_left, True
+        told = "" if attempts_left is None else f" Attempts left: {attempts_left}."
+        self._terminal.note(f"That is not the PIN; it stays the same.{told}")
+
+    async def _line(self) -> str | None:
+        if not self._terminal.is_interactive:
+            return await _piped()
+        typed = await _prompt(self._text)
+        if typed is not None:
+            self._terminal.note(self._text() + typed)
+        return typed
+
+    def _text(self) -> str:
+        return f"PIN ({countdown(self._seconds_left())} left): "
 
 
 async def first_of(*works: Awaitable[T]) -> tuple[int, T]:
@@ -36,19 +72,21 @@ async def first_of(*works: Awaitable[T]) -> tuple[int, T]:
     return done[0], tasks[done[0]].result()
 
 
-async def _prompt(what: str, seconds_left: SecondsLeft) -> str | None:
+async def _prompt(text: Callable[[], str]) -> str | None:
+    """A line that is typed, without a trace of the prompt; None for Ctrl-D."""
     os.environ.setdefault("PROMPT_TOOLKIT_NO_CPR", "1")  # some terminals never answer where the cursor is
     from prompt_toolkit import PromptSession  # only here: it takes long to import
     from prompt_toolkit.output import create_output
 
     session: PromptSession[str] = PromptSession(output=create_output(stdout=sys.stderr), refresh_interval=0.5)
+    session.app.erase_when_done = True  # who was approved meanwhile is asked for nothing any more
     try:
-        return await session.prompt_async(lambda: f"{what} ({countdown(seconds_left())} left): ")
-    except EOFError:  # Ctrl-D
+        return await session.prompt_async(text)
+    except EOFError:
         return None
 
 
-async def _line() -> str | None:
+async def _piped() -> str | None:
     """A line of what is piped in; in a thread that nobody waits for at the end."""
     loop = asyncio.get_running_loop()
     read: asyncio.Future[str] = loop.create_future()

@@ -3,6 +3,7 @@
 import click
 
 from pairlock.cli.device.holding import Holding, device_command, finished, shown
+from pairlock.cli.listing import aligned
 from pairlock.cli.outcomes import NoSuch
 from pairlock.cli.terminal import Terminal, spoken
 from pairlock.client import aio
@@ -67,8 +68,11 @@ def list_(*, terminal: Terminal, holding: Holding) -> None:
         terminal.out.print("This device is paired with nothing. Pair it with: pairlock pair https://house.example")
         return
     columns = ("SERVICE", "ADDRESS", "THIS DEVICE", "PERMISSIONS", "PAIRED")
-    rows = [(each.server.name, each.place, each.name, spoken(each.granted), each.paired_at[:10]) for each in kept]
-    terminal.answer({"credentials": [shown(each) for each in kept]}, terminal.table(columns, rows))
+    rows = [
+        columns,
+        *((each.server.name, each.place, each.name, spoken(each.granted), each.paired_at[:10]) for each in kept),
+    ]
+    terminal.answer({"credentials": [shown(each) for each in kept]}, "\n".join(aligned(rows)))
 
 
 async def _resumed(holding: Holding, url: str | None) -> Credential:

@@ -1,12 +1,15 @@
 """What the commands of a device share: where credentials are kept, how a server is reached, how they end."""
 
-from collections.abc import Awaitable, Callable
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pairlock._core.names import clean_name
 from pairlock._core.permissions import Permissions
 from pairlock.cli.command import Command, command
 from pairlock.cli.patterns import permissions_of
@@ -15,7 +18,7 @@ from pairlock.client import CredentialFile
 from pairlock.client.credentials import Credential
 from pairlock.client.journeys import How
 from pairlock.client.ready import keeper_of
-from pairlock.errors import AlreadyPaired
+from pairlock.errors import AlreadyPaired, InvalidRequest
 
 CREDENTIALS = click.option(
     "--credentials",
@@ -54,7 +57,7 @@ class Wish(Holding):
     def __init__(self, given: dict[str, Any]) -> None:
         super().__init__(given.pop("credentials"), given.pop("ca"))
         self.file.keyring = given.pop("keyring")
-        self.name: str | None = given.pop("name")
+        self.name = _checked(given.pop("name"))
         self.replace: bool = given.pop("replace")
         self._insecure: bool = given.pop("insecure")
         self.permissions: Permissions | None = permissions_of(given.pop("read"), given.pop("write"))
@@ -93,11 +96,12 @@ def pairing_command(name: str, *, examples: list[str]) -> Callable[[Callable[...
         @wraps(function)
         async def call(*, terminal: Terminal, **given: Any) -> None:
             wish = Wish(given)
-            try:
-                credential = await function(terminal=terminal, wish=wish, **given)
-            except AlreadyPaired as error:
-                wish.replace = _may_be_replaced(terminal, error)
-                credential = await function(terminal=terminal, wish=wish, **given)
+            with _ended_like_an_interrupt():
+                try:
+                    credential = await function(terminal=terminal, wish=wish, **given)
+                except AlreadyPaired as error:
+                    wish.replace = _may_be_replaced(terminal, error)
+                    credential = await function(terminal=terminal, wish=wish, **given)
             told(terminal, credential)
 
         return command(name, examples=examples)(call)
@@ -131,10 +135,31 @@ def shown(credential: Credential) -> dict[str, Any]:
 
 
 def _may_be_replaced(terminal: Terminal, error: AlreadyPaired) -> bool:
-    """Ask whether what is kept may go; raises the error where nobody can be asked, or the answer is no."""
+    """Ask whether what is kept may go; raises AlreadyPaired where nobody can be asked, or the answer is no."""
     if not terminal.is_interactive:
         raise error
-    terminal.note(str(error).partition(";")[0] + ".")
+    what_is, _, _ = str(error).partition("; say")
+    terminal.note(f"{what_is}.")
     if not terminal.confirm("Pair again, and revoke what it has now?", otherwise="give --replace"):
-        raise error
+        raise AlreadyPaired("Nothing was changed.")
     return True
+
+
+def _checked(name: str | None) -> str | None:
+    """The name as it will be kept. Raises BadParameter for one that cannot be."""
+    if name is None:
+        return None
+    try:
+        return clean_name(name, "the name")
+    except InvalidRequest as error:
+        raise click.BadParameter(f"{error.detail}.", param_hint="--name") from None
+
+
+@contextmanager
+def _ended_like_an_interrupt() -> Iterator[None]:
+    """SIGTERM ends this as Ctrl-C does: the request is withdrawn, and the terminal is left as it was."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
+import subprocess
 import sys
-import webbrowser
 from collections.abc import Mapping
 from time import monotonic
 from typing import Self
@@ -11,13 +11,18 @@ from typing import Self
 import click
 from rich.live import Live
 
-from pairlock.cli.device.asking import ask_pin
+from pairlock._core.codes import CROCKFORD
+from pairlock._core.derived import CONFIRMATION_LENGTH
+from pairlock.cli.device.asking import PinPrompt
 from pairlock.cli.device.holding import Wish, finished, pairing_command
 from pairlock.cli.terminal import Terminal, countdown
 from pairlock.client import DeviceCode, Progress, aio
 from pairlock.client.credentials import Credential
+from pairlock.errors import ExpiredToken
 
 STDIN = "-"
+OPEN = "import sys, webbrowser; sys.exit(not webbrowser.open(sys.argv[1]))"
+LONGEST_OPENING = 3.0  # seconds
 SEEN = "here it can be read in the list of processes and in the shell's history"
 
 
@@ -64,6 +69,8 @@ class Showing:
         self._terminal = terminal
         self._may_open = may_open
         self._expires_at = 0.0
+        self._attempts_left: int | None = None
+        self._prompt: PinPrompt | None = None
         self._live = Live(console=terminal.err, get_renderable=self._left, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Self:
@@ -78,7 +85,7 @@ class Showing:
         self._terminal.note(f"Open {code.verification_uri}")
         self._terminal.note(f"and type {code.user_code} there.", style="bold")
         page = code.verification_uri_complete or code.verification_uri
-        if self._may_open and await asyncio.to_thread(webbrowser.open, page):
+        if self._may_open and await opened(page):
             self._terminal.note("It was opened in your browser.")
         if self._terminal.is_interactive:
             self._live.start()
@@ -86,18 +93,47 @@ class Showing:
     def progress(self, progress: Progress) -> None:
         """What the service says of the time left."""
         self._expires_at = monotonic() + progress.seconds_left
+        self._attempts_left = progress.attempts_left
 
     async def confirm(self) -> str:
-        """The PIN that the operator sees after approving."""
-        self._live.stop()
-        self._terminal.note("Approved. The operator sees a PIN now.")
-        return await ask_pin(self._terminal, "PIN", self._seconds_left)
+        """The PIN that the operator sees after approving. Raises Locked, ExpiredToken, InvalidPin."""
+        if self._prompt is None:
+            self._live.stop()
+            self._terminal.note("Approved. The operator sees a PIN now.")
+            self._prompt = PinPrompt(self._terminal, CONFIRMATION_LENGTH, self._seconds_left)
+        else:
+            self._prompt.refuse(self._attempts_left)
+        try:
+            async with asyncio.timeout(self._seconds_left()):
+                pin = await self._prompt.ask()
+        except TimeoutError:
+            raise ExpiredToken from None
+        if pin is None:
+            raise click.UsageError("The operator sees a PIN that has to be typed here, and none was.")
+        return pin
 
     def _left(self) -> str:
         return f"Waiting for that ({countdown(self._seconds_left())} left); Ctrl-C to give up."
 
     def _seconds_left(self) -> float:
         return self._expires_at - monotonic()
+
+
+async def opened(page: str) -> bool:
+    """Whether a browser took this page. It has this terminal no longer than we have, and nobody waits for its end."""
+    opening = _opening(page)
+    deadline = monotonic() + LONGEST_OPENING
+    while monotonic() < deadline:
+        if opening.poll() is not None:
+            return opening.returncode == 0
+        await asyncio.sleep(0.05)
+    return True  # one that is our child until it is closed
+
+
+def _opening(page: str) -> subprocess.Popen[bytes]:
+    null = subprocess.DEVNULL
+    command = [sys.executable, "-c", OPEN, page]
+    return subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True)  # noqa: S603  # ours
 
 
 def can_browse(environ: Mapping[str, str], platform: str) -> bool:
@@ -110,8 +146,10 @@ def can_browse(environ: Mapping[str, str], platform: str) -> bool:
 def _code(terminal: Terminal, code: str) -> str:
     if code != STDIN:
         terminal.warn(f"the code is a secret, and {SEEN}; --code - asks for it, or reads it from a pipe.")
-        return code
-    return terminal.ask("Code")
+    given = terminal.ask("Code") if code == STDIN else code
+    if not CROCKFORD.normalise(given):
+        raise click.UsageError("No code was given; one reads K3F9-X2NM.")
+    return given
 
 
 COMMANDS = {"login": login}

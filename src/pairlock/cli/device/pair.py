@@ -1,10 +1,11 @@
 """`pairlock pair`: by the PIN that the service shows, or by its operator's approval."""
 
+import asyncio
 from typing import Any
 
 import click
 
-from pairlock.cli.device.asking import ask_pin, first_of
+from pairlock.cli.device.asking import PinPrompt, first_of
 from pairlock.cli.device.holding import Wish, finished, pairing_command
 from pairlock.cli.outcomes import line
 from pairlock.cli.terminal import Terminal
@@ -44,18 +45,23 @@ def _announce(terminal: Terminal, pairing: Pairing, wait: bool) -> None:
 
 
 async def _let_in(terminal: Terminal, pairing: Pairing) -> Any:
+    prompt = PinPrompt(terminal, pairing.pin_length, lambda: pairing.expires_in)
     while True:
-        which, pin = await first_of(ask_pin(terminal, "PIN", lambda: pairing.expires_in), _decided(pairing))
+        which, pin = await first_of(_typed(terminal, prompt), _decided(pairing))
         if which == 1:
             return await pairing.wait_for_approval()
         try:
             return await pairing.submit_pin(pin)
         except InvalidPin as error:
-            if not error.attempts_left:
-                raise
-            terminal.note(f"That is not the PIN; it stays the same. Attempts left: {error.attempts_left}.")
-        except NOT_NOW as error:
-            terminal.note(line(error))
+            prompt.refuse(error.attempts_left)
+
+
+async def _typed(terminal: Terminal, prompt: PinPrompt) -> str:
+    pin = await prompt.ask()
+    if pin is None:
+        terminal.note("Waiting for its operator to approve; Ctrl-C to give up.")
+        await asyncio.Event().wait()
+    return pin or ""
 
 
 async def _decided(pairing: Pairing) -> str:
