@@ -57,6 +57,7 @@ DOWN = (
 WITHOUT_STORE = {
     ("GET", "/health"),  # it says so in its own words
     ("GET", "/.well-known/oauth-authorization-server"),
+    ("GET", "/identity"),  # read once, at the start; a proof takes a look at the device
 }
 JSON = {"Content-Type": "application/json"}
 

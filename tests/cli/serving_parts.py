@@ -1,20 +1,23 @@
 """What the tests of `pairlock serve` share: houses to guard, servers in this process and in others, and devices."""
 
 import datetime as dt
+import io
 import os
 import re
 import signal
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Event, Thread
 from typing import IO, Any
 
 import httpx
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,7 +25,7 @@ from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
 from pairlock.cli.running import run
-from tests.cli.parts import COMMAND, TIMEOUT, environment
+from tests.cli.parts import COMMAND, TIMEOUT, environment, plain
 from tests.servers import free_port
 
 READ = ("--read", "/sensors/**")
@@ -97,9 +100,13 @@ def eventually(found: Callable[[], Any]) -> Any:
 
 
 def serve_here(
-    work: Callable[[str], object], *arguments: str, verify: ssl.SSLContext | None = None, at: str = "/pair"
+    work: Callable[[str], object],
+    *arguments: str,
+    verify: ssl.SSLContext | None = None,
+    at: str = "/pair",
+    how: signal.Signals | None = signal.SIGINT,
 ) -> int:
-    """Serve in this process, its exit code; `work` is done with its address in a thread, and then Ctrl-C pressed."""
+    """Serve in this process, its exit code; `work` is done with its address in a thread, and then it is signalled."""
     port, over = free_port(), Event()
     scheme, failures = "http" if verify is None else "https", list[BaseException]()
     base = f"{scheme}://127.0.0.1:{port}"
@@ -118,8 +125,8 @@ def serve_here(
         except BaseException as failure:  # noqa: BLE001  # it is raised below
             failures.append(failure)
         finally:
-            if not over.is_set():
-                os.kill(os.getpid(), signal.SIGINT)
+            if (failures or how) and not over.is_set():
+                os.kill(os.getpid(), how or signal.SIGINT)
 
     acting = Thread(target=act)
     acting.start()
@@ -145,8 +152,9 @@ class Printed:
         Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        for line in self._stream:
-            self.text += line.decode()
+        with suppress(OSError):  # how a terminal ends
+            while read := os.read(self._stream.fileno(), 65536):
+                self.text += plain(read.decode(errors="replace"))
 
     def find(self, pattern: str) -> re.Match[str]:
         """What matches, once something does."""
@@ -189,6 +197,19 @@ def served(*arguments: str, cwd: Path, environ: Mapping[str, str] | None = None)
             yield Served(process, Printed(process.stdout), Printed(process.stderr))
         finally:
             process.kill()
+
+
+@contextmanager
+def at_a_pty(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Printed, Callable[[str], int]]]:
+    """Let commands in this process find a terminal: what it shows, and a way to type on it."""
+    master, slave = os.openpty()
+    with open(master, "r+b", buffering=0) as typed, open(slave, "r+b", buffering=0) as raw:  # noqa: PTH123  # no path
+        text = io.TextIOWrapper(raw, encoding="utf-8", write_through=True)
+        for name in ("stdin", "stdout"):
+            monkeypatch.setattr(sys, name, text)
+        monkeypatch.setenv("TERM", "xterm-256color")
+        yield Printed(typed), lambda keys: typed.write(keys.encode()) or 0
+        text.detach()
 
 
 # Certificates

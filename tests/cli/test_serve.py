@@ -23,20 +23,23 @@ import websockets
 from msgspec.structs import replace
 from rich.console import Console
 
+from pairlock import Pairlock
 from pairlock._core.permissions import Permissions
 from pairlock._core.windows import Window
-from pairlock.cli.app_loading import load_app
+from pairlock.cli.app_loading import load_app, nothing
 from pairlock.cli.banner import Banner, described_store, warning
 from pairlock.cli.listening import CannotListen, Place, check_certificate, listen, own_address, place_of
 from pairlock.cli.outcomes import DONE, FAILED, USAGE
 from pairlock.cli.serve import serve as command
-from pairlock.cli.serving import logging_to
+from pairlock.cli.serving import Service, logging_to, serve
+from pairlock.configuration import Serving
 from pairlock.errors import ConfigurationError
 from tests.cli.parts import COMMAND, CONFIGURATION, TIMEOUT, call, end_of, in_terminal, run_process
 from tests.cli.serving_parts import (
     HOUSE,
     READ,
     asking,
+    at_a_pty,
     eventually,
     make_certificate,
     reads,
@@ -123,7 +126,7 @@ def test_arguments_reach_the_service(house: Path, capsys: Capture) -> None:
     ]
 
     def use(base: str) -> None:
-        assert httpx.get(f"{base}/sensors/x").status_code == 500  # the app asks who reads, and nobody does
+        assert reads(base, None).json() == {"sensor": "temperature", "read_by": ""}
         assert httpx.get(f"{base}/in/here/identity").json()["server"]["name"] == "The house"
 
     assert serve_here(use, *arguments, at="/in/here") == DONE
@@ -168,6 +171,45 @@ def test_for_programs_everything_is_json(house: Path, capsys: Capture) -> None:
     assert serve_here(use, *READ, "--pairing", "--json") == DONE
     assert found[0]["type"] == "listening"
     assert find("requested")
+
+
+def test_at_a_terminal_there_is_a_live_display(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with at_a_pty(monkeypatch) as (shown, type_keys):
+
+        def use(base: str) -> None:
+            asking(base)
+            shown.find(r'Pairing request from "My Phone"\r?\n +PIN: \d{6}')
+            type_keys("q")
+
+        assert serve_here(use, *READ, "--pairing", how=None) == DONE
+
+
+@pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("TERM", "unknown")])
+def test_a_terminal_that_can_do_nothing_gets_lines(
+    house: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    with at_a_pty(monkeypatch) as (shown, _):
+        monkeypatch.setenv(name, value)
+        assert serve_here(lambda base: shown.find("Window        closed"), *READ) == DONE
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_it_well(house: Path, capsys: Capture, how: signal.Signals) -> None:
+    assert serve_here(lambda base: None, *READ, how=how) == DONE
+    assert capsys.readouterr().err == "Stopped.\n"
+
+
+@pytest.mark.anyio
+async def test_a_display_that_cannot_go_on_ends_the_server(tmp_path: Path) -> None:
+    class Breaking:
+        async def follow(self, pairlock: Pairlock, banner: Banner) -> None:
+            raise BrokenPipeError
+
+    pairlock = Pairlock(store="memory://", default_permissions=GRANTED)
+    with closing(listen("127.0.0.1", 0)) as listener:
+        service = Service(pairlock.protect(nothing), pairlock, listener, Serving(), a_banner())
+        with pytest.raises(BrokenPipeError):
+            await asyncio.wait_for(serve(service, Breaking()), TIMEOUT)
 
 
 def test_with_a_certificate_everything_is_encrypted(house: Path, capsys: Capture) -> None:
@@ -313,10 +355,17 @@ def test_an_error_in_a_library_names_its_whole_path(house: Path, capsys: Capture
 
 
 def test_an_app_that_does_not_tell_what_it_takes_is_believed(house: Path) -> None:
-    (house / "given.py").write_text(
-        "class App:\n    __signature__ = 5\n    async def __call__(self, *a): ...\napp = App()\n"
-    )
-    assert callable(load_app("given:app", factory=False))
+    (house / "given.py").write_text("app = getattr\n")
+    assert load_app("given:app", factory=False) is getattr
+    assert load_app("given:app", factory=False) is getattr  # the folder is known already
+
+
+def test_the_settings_in_the_page_about_serving_work(house: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/serve.md").read_text()
+    (house / "pairlock.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    make_certificate(house)
+    trusting = ssl.create_default_context(cafile=house / "house.pem")
+    assert serve_here(lambda base: None, "--host", "127.0.0.1", verify=trusting) == DONE
 
 
 # Where it listens
@@ -329,8 +378,14 @@ def test_a_port_of_nought_is_any_that_is_free() -> None:
 
 
 def test_answers_are_sent_without_delay() -> None:
-    with closing(listen("localhost", 0)) as listener:
+    with closing(listen("127.0.0.1", 0)) as listener:
         assert listener.proto == socket.IPPROTO_TCP
+
+
+def test_a_name_of_several_addresses_is_that_of_ipv4() -> None:
+    with closing(listen("localhost", 0)) as listener:
+        place = place_of(listener, "localhost", encrypted=False)
+        assert (place.address, place.urls()) == ("127.0.0.1", [f"http://localhost:{place.port}"])
 
 
 @pytest.mark.parametrize("host", ["::1", "::"])
@@ -517,7 +572,7 @@ def test_killed_and_started_again_devices_are_paired_and_the_window_is_as_it_was
         server.end(signal.SIGKILL)
     with served("house:app", *READ, cwd=house) as server:
         assert reads(server.base, token).status_code == 200
-        server.out.find(r"^Window        open for [1-4]:\d\d$")
+        server.out.find(r"^Window        open for [45]:\d\d$")
 
 
 def test_a_pipe_that_is_closed_ends_it_without_a_traceback(house: Path) -> None:
@@ -533,6 +588,22 @@ def test_a_pipe_that_is_closed_ends_it_without_a_traceback(house: Path) -> None:
         os.close(writing)
         _, err = process.communicate(timeout=TIMEOUT)
     assert b"Traceback" not in err
+
+
+def test_what_is_being_answered_is_waited_for_until_it_is_signalled_again(house: Path) -> None:
+    (house / "slow.py").write_text(
+        "import asyncio\nasync def app(scope, receive, send):\n    if scope['type'] == 'http':\n"
+        "        await asyncio.sleep(60)\n"
+    )
+    with served("slow:app", *READ, "--public", "/**", cwd=house) as server:
+        with socket.create_connection(("127.0.0.1", int(server.base.rpartition(":")[2]))) as connection:
+            connection.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.5)
+            server.process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                server.process.wait(1)
+            assert server.end(signal.SIGINT) == DONE
+    assert "Traceback" not in server.err.text
 
 
 # In a terminal

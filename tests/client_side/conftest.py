@@ -1,6 +1,7 @@
 """A service to pair with, a place to keep credentials, and the four ways to use the client."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,12 +29,19 @@ def file(tmp_path: Path) -> CredentialFile:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    return FakeClock()
+    return FakeClock(time.time())
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     with House(tmp_path) as house:
+        yield house
+
+
+@pytest.fixture
+def timed(tmp_path: Path, clock: FakeClock) -> Iterator[House]:
+    """The same, by the clock of the test."""
+    with House(tmp_path, clock=clock) as house:
         yield house
 
 

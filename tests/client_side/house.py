@@ -14,10 +14,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from pairlock import Pairlock, operator_token
+from pairlock import Operator, Pairlock, operator_token
 from pairlock._core.records import EventType
 from pairlock.facade import Prompt
 from tests.servers import free_port
@@ -26,6 +26,7 @@ from tests.services.parts import UNLIMITED
 T = TypeVar("T")
 
 OPERATOR = "operator-of-these-tests"
+ANN = Operator("ann")
 EVERYTHING = {"read": ["/**"], "write": ["/**"]}
 DEADLINE = 30.0  # seconds until something counts as stuck, on a busy machine
 
@@ -77,6 +78,10 @@ class House:
         self.folder = folder
         self.port = settings.pop("port", None) or free_port()
         self.seen: list[Seen] = []
+        self.instead: dict[str, ASGIApp] = {}  # who answers at a path in its place
+        self._gates: dict[str, threading.Event] = {}
+        self._lost: list[str] = []
+        self.held_back: list[str] = []
         self.settings = {
             "store": f"sqlite:///{folder}/pairlock.db",
             "default_permissions": EVERYTHING,
@@ -136,14 +141,15 @@ class House:
         """The PIN that is on display."""
         return self.do(_prompt).pin or ""
 
-    def approve(self) -> None:
-        """Approve whoever asks by PIN."""
-        self.do(_approve)
+    def approve(self, user_code: str | None = None) -> None:
+        """Approve the one request that waits, or that of this device code."""
+        waiting = self._waiting() if user_code is None else self._looked_up(user_code)
+        self.do(lambda pairlock: pairlock.deciding.approve(waiting, by=ANN))
 
-    def waiting(self) -> str:
-        """The id of the request that waits for a decision."""
-        (request,) = self.do(lambda pairlock: pairlock.deciding.pending())
-        return request.id
+    def deny(self, reason: str) -> None:
+        """Deny the one request that waits."""
+        waiting = self._waiting()
+        self.do(lambda pairlock: pairlock.deciding.deny(waiting, reason=reason, by=ANN))
 
     def code(self) -> str:
         """A one-time code."""
@@ -162,6 +168,27 @@ class House:
         """How often this was called."""
         return sum((seen.method, seen.path) == (method, path) for seen in self.seen)
 
+    @contextlib.contextmanager
+    def holding(self, path: str) -> Iterator[None]:
+        """What is asked there is done, and the answers are held back meanwhile."""
+        self._gates[path] = gate = threading.Event()
+        try:
+            yield
+        finally:
+            del self._gates[path]
+            gate.set()
+
+    def lose(self, path: str, times: int = 1) -> None:
+        """Lose the next answers there: what is asked is done, and nobody hears of it."""
+        self._lost += [path] * times
+
+    def _waiting(self) -> str:
+        (request,) = self.do(lambda pairlock: pairlock.deciding.pending())
+        return request.id
+
+    def _looked_up(self, user_code: str) -> str:
+        return self.do(lambda pairlock: pairlock.deciding.look_up(user_code, by=ANN)).id
+
     def _serve(self) -> None:
         async def whole() -> None:
             self._loop = asyncio.get_running_loop()
@@ -175,17 +202,34 @@ class House:
                 headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
                 method = scope.get("method", "WEBSOCKET")
                 self.seen.append(Seen(method, scope["path"], headers.get("authorization", "")))
-            await app(scope, receive, send)
+            await self._answered(self.instead.get(scope["path"], app), scope, receive, send)
 
         return listening
+
+    async def _answered(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        path, messages = scope["path"], []
+        gate = self._gates.get(path)
+        if gate is None and path not in self._lost:
+            return await app(scope, receive, send)
+
+        async def keep(message: Message) -> None:
+            messages.append(message)
+
+        await app(scope, receive, keep)
+        if gate is None:
+            self._lost.remove(path)
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+            return None  # before it has said all that
+        self.held_back.append(path)
+        while not gate.is_set():
+            await asyncio.sleep(0.01)
+        for message in messages:
+            await send(message)
+        return None
 
 
 async def _prompt(pairlock: Pairlock) -> Prompt:
     return await anext(pairlock.requests())
-
-
-async def _approve(pairlock: Pairlock) -> None:
-    await (await _prompt(pairlock)).approve()
 
 
 Respond = Callable[[Seen], tuple[int, dict[str, str], bytes]]

@@ -4,9 +4,13 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+import msgspec
 from msgspec import Struct, field
 
-from pairlock.client.answers import TokenAnswer
+from pairlock.client.addresses import parse
+from pairlock.client.answers import ServerAnswer, TokenAnswer
+from pairlock.client.credentials import Credential, made
+from pairlock.client.discovery import Service
 from pairlock.client.exchange import Answer, Call, Do, Effect, Exchange, Tell, Unbroken, Wait
 from pairlock.testing import FakeClock
 
@@ -33,6 +37,8 @@ SHOWN = {
     "expires_in": 600,
     "interval": 5,
 }
+
+NOW = 1_700_000_000.0
 
 Reply = Answer | Exception
 
@@ -126,3 +132,15 @@ def kept_as(answer: TokenAnswer) -> Exchange[TokenAnswer]:
     """For `login`: keeps nothing, and hands on what was answered."""
     yield from ()
     return answer
+
+
+def service(url: str = "http://192.168.1.100:7330/pair", id: str = "01server") -> Service:
+    """A service as it was found."""
+    pairing = parse(url)
+    return Service(pairing, pairing.parent(), ServerAnswer(id, "Studio"))
+
+
+def credential(url: str = "http://192.168.1.100:7330/pair", id: str = "01server", **changed: Any) -> Credential:
+    """What is kept of a device that has just paired there."""
+    answer = msgspec.convert({**TOKENS, "server": {"id": id, "name": "Studio"}, **changed}, TokenAnswer)
+    return made(service(url, id), answer, NOW)

@@ -10,7 +10,6 @@ import pytest
 import websockets.asyncio.client
 import websockets.sync.client
 
-from pairlock import Operator
 from pairlock import client as blocking
 from pairlock._core.records import EventType
 from pairlock.client import CredentialFile, DeviceCode, MemoryCredentials, Progress
@@ -29,8 +28,6 @@ from pairlock.errors import (
 )
 from tests.client_side.house import House, Stranger
 from tests.client_side.sides import Side
-
-ANN = Operator("ann")
 
 
 @contextmanager
@@ -77,7 +74,7 @@ def test_a_device_pairs_by_approval(side: Side, house: House, file: CredentialFi
 
 def test_a_denial_is_told_with_its_reason(side: Side, house: House, file: CredentialFile) -> None:
     with side.entered(side.pair(house.url, credentials=file)) as asked:
-        house.do(lambda pairlock: pairlock.deciding.deny(house.waiting(), reason="No robots", by=ANN))
+        house.deny("No robots")
         with pytest.raises(AccessDenied) as denied:
             side.do(asked.wait_for_decision)
     assert denied.value.reason == "No robots"
@@ -131,7 +128,7 @@ def test_a_device_code_is_shown_and_approved(side: Side, house: House, file: Cre
 
     def on_code(code: DeviceCode) -> None:
         shown.append(code)
-        house.do(lambda pairlock: pairlock.deciding.approve(house.waiting(), by=ANN))
+        house.approve(code.user_code)
 
     async def on_code_async(code: DeviceCode) -> None:
         on_code(code)

@@ -17,11 +17,12 @@ import pytest
 from pairlock import ConfigurationError, Pairlock, StoreError
 from pairlock._core.events import service_event
 from pairlock._core.keys import Keys
-from pairlock._core.records import EventType
+from pairlock._core.records import Device, EventType
 from pairlock._core.standings import STALE
 from pairlock.errors import InvalidPin, InvalidToken
 from pairlock.keyfile import _check_owner, new_key, rewrite_keys
-from pairlock.stores.contract import Log
+from pairlock.stores.contract import Log, R
+from pairlock.stores.sqlite import SQLiteStore
 from tests.services.parts import KEY, OTHER_KEY, SENSORS, FailingStore, Make, paired_token, until
 
 pytestmark = pytest.mark.anyio
@@ -366,6 +367,39 @@ async def test_what_was_let_in_with_a_key_that_was_dropped_is_looked_at_anew(mak
         with pytest.raises(InvalidToken):
             await pairlock.verify(token)
     await until(lambda: cut == [STALE])
+
+
+async def test_a_token_whose_key_is_dropped_while_its_device_is_looked_up_does_not_count(
+    make: Make, key_file: Path
+) -> None:
+    store = HeldUpStore(key_file.with_suffix(""))
+    one, other = make(secret_keys=None), make(secret_keys=None, store=store)
+    token = await paired_token(one)
+    await other.start()
+    store.goes_on.clear()
+    verifying = asyncio.create_task(other.verify(token))
+    await asyncio.sleep(0)
+    rewrite_keys(key_file, lambda keys: [OTHER_KEY])
+    await tell(one)
+    await until(partial(has_keys, other, 1))
+    store.goes_on.set()
+    with pytest.raises(InvalidToken):
+        await verifying
+
+
+class HeldUpStore(SQLiteStore):
+    """Looks devices up as soon as it may."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+
+    async def find(self, kind: type[R], id: str) -> R | None:
+        found = await super().find(kind, id)
+        if kind is Device:
+            await self.goes_on.wait()
+        return found
 
 
 class Admitted:

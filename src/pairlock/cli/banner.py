@@ -22,6 +22,8 @@ Whoever is on the way, on the same Wi-Fi for example, can read PINs and tokens, 
 Give --tls-certificate and --tls-key. Or listen on 127.0.0.1, behind a proxy that encrypts; where the proxy is
 another machine, name its network with --trusted-proxy."""
 
+WIDTH = 12  # of the labels
+
 Row = tuple[str, str]
 
 

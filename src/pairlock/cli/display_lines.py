@@ -7,13 +7,11 @@ import click
 
 from pairlock._core.records import AuditEvent
 from pairlock._core.wire import event_answer, pending_answer
-from pairlock.cli.banner import Banner
+from pairlock.cli.banner import WIDTH, Banner
 from pairlock.cli.display_story import Story, details, lines
 from pairlock.cli.terminal import Terminal
 from pairlock.cli.watching import Clock, Scene, Shown, watch
 from pairlock.facade import Pairlock
-
-WIDTH = 12  # of the labels
 
 
 class LineDisplay:

@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from prompt_toolkit.input import Input
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 
 from pairlock._core.operators import Operator
 from pairlock._core.records import AuditEvent
-from pairlock.cli.banner import Banner
+from pairlock.cli.banner import WIDTH, Banner
 from pairlock.cli.display import LiveDisplay, Pressed
 from pairlock.cli.outcomes import line
 from pairlock.cli.watching import Clock, Scene, until_one_ends, watch
@@ -55,7 +54,6 @@ class Screen:
     def hear(self, event: AuditEvent) -> None:
         """Something has happened."""
         self._state.hear(event)
-        self._paint()
 
     def say(self, text: str) -> None:
         """Something is to be told beside that."""
@@ -151,12 +149,8 @@ class Screen:
         self._begin()
 
     def _greet(self) -> None:
-        rows = Table.grid(padding=(0, 2))
         for label, text in self._banner.rows():
-            rows.add_row(label, text)
-        rows.columns[0].style = "dim"
-        rows.columns[1].overflow = "fold"
-        self._console.print(rows)
+            self._console.print(f"{label:<{WIDTH}}  {text}")
 
     def _suspend(self) -> None:
         """Give the terminal back until this process goes on, as Ctrl-Z does everywhere."""

@@ -18,7 +18,7 @@ HAPPENINGS = {
     EventType.DENIED: "Denied: {name}{by}{reason}",
     EventType.LOCKED: "Locked: {attempts} wrong PINs for {name}",
     EventType.CANCELLED: "Withdrawn: {name}",
-    EventType.HELD: "PIN method held: too many wrong PINs in all. Nobody pairs by PIN until it is reopened",
+    EventType.HELD: "PIN method held: too many wrong PINs. Nobody pairs by PIN until: pairlock requests reopen",
     EventType.REOPENED: "PIN method reopened{by}",
     EventType.WINDOW_OPENED: "Window opened{by}",
     EventType.WINDOW_CLOSED: "Window closed{by}",

@@ -60,11 +60,12 @@ _LOOPBACK = {False: "127.0.0.1", True: "::1"}
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there. Raises CannotListen, and ConfigurationError for what is no address."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     except (OSError, UnicodeError) as error:
         raise ConfigurationError(f"host: {host!r} is no address that is known here; try 127.0.0.1") from error
+    family, kind, protocol, _, address = min(
+        found, key=lambda each: each[0] != socket.AF_INET
+    )  # who has both, has IPv4
     listener = socket.socket(family, kind, protocol)  # asyncio sends without delay where the protocol is said
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

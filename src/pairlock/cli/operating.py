@@ -111,8 +111,8 @@ async def operating_on(config: Path | None, store: str | None) -> AsyncIterator[
     url = str(configuration.pairing.get("store", DEFAULT_STORE))
     with configuration.placing():
         check_is_shared(url)
-    has_keys = is_told_keys() or (file := key_file_of(url)) is None or file.exists()
-    # Keys of our own would be nobody else's: where a service keeps them elsewhere, no file is made for it.
+    has_keys = is_told_keys() or ((file := key_file_of(url)) is not None and file.exists())
+    # Where a service keeps its keys elsewhere no file is made for it: those of this process are nobody else's.
     keys = {} if has_keys else {"secret_keys": [secrets.token_bytes(MIN_KEY_BYTES)]}
     pairlock = configuration.pairlock(**keys)
     await pairlock.start()

@@ -3,13 +3,12 @@
 import json
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import click
 from rich.console import Console, RenderableType
-from rich.table import Table
 
 from pairlock._core.names import clean_text
 from pairlock._core.permissions import Permissions
@@ -52,23 +51,14 @@ class Terminal:
         if not self.is_interactive:
             raise click.UsageError(f"{question} Nobody can be asked here: {otherwise}")
         with _interruptible():
-            return click.confirm(question, err=True)
+            return click.confirm(question)
 
     def ask(self, what: str) -> str:
         """A line that is typed; where nobody is there, one that is piped in."""
         if not self.is_interactive:
             return sys.stdin.readline().strip()
         with _interruptible():
-            return str(click.prompt(what, err=True))
-
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-        """Rows under headings, without a frame; wide cells fold rather than vanish."""
-        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-        for row in rows:
-            table.add_row(*row)
-        for column in table.columns:
-            column.overflow = "fold"
-        return table
+            return str(click.prompt(what))
 
 
 def safe(text: str) -> str:
@@ -94,10 +84,17 @@ def _lists(permissions: Permissions) -> tuple[tuple[str, Sequence[str]], ...]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends a question at once, though asyncio would rather cancel a task that cannot be: it waits for a line."""
+    """Where a line is waited for: the question is on stderr, and Ctrl-C ends it at once.
+
+    asyncio would rather cancel the task, which cannot be: it waits for that line.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # click writes the last character of a question to stdout, even with `err`
+            yield
+    except click.Abort:
+        click.echo(err=True)  # the question ended without a line
+        raise
     finally:
         signal.signal(signal.SIGINT, before)
 

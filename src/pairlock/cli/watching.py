@@ -43,8 +43,8 @@ class Scene(Struct, frozen=True):
     held: bool = False
 
 
-class Display(Protocol):
-    """Where requests and what becomes of them are shown."""
+class Viewer(Protocol):
+    """Who is told of requests and of what becomes of them, to show it."""
 
     def see(self, scene: Scene) -> None:
         """What there is to see has perhaps changed."""
@@ -56,10 +56,10 @@ class Display(Protocol):
         """Something is to be told beside that."""
 
 
-async def watch(pairlock: Pairlock, display: Display) -> None:
-    """Keep a display up to date until the service closes."""
+async def watch(pairlock: Pairlock, viewer: Viewer) -> None:
+    """Keep a viewer up to date until the service closes."""
     stirred = asyncio.Event()
-    await until_one_ends(_listen(pairlock, display, stirred), _look(pairlock, display, stirred))
+    await until_one_ends(_listen(pairlock, viewer, stirred), _look(pairlock, viewer, stirred))
 
 
 async def look(pairlock: Pairlock) -> Scene:
@@ -100,29 +100,29 @@ async def until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
             raise error
 
 
-async def _listen(pairlock: Pairlock, display: Display, stirred: asyncio.Event) -> None:
+async def _listen(pairlock: Pairlock, viewer: Viewer, stirred: asyncio.Event) -> None:
     async for event in pairlock.events():
-        display.hear(event)
+        viewer.hear(event)
         if stirs(event):
             stirred.set()
 
 
-async def _look(pairlock: Pairlock, display: Display, stirred: asyncio.Event) -> None:
+async def _look(pairlock: Pairlock, viewer: Viewer, stirred: asyncio.Event) -> None:
     trouble = ""
     while True:
         stirred.clear()
-        trouble, pause = await _show(pairlock, display, trouble)
+        trouble, pause = await _show(pairlock, viewer, trouble)
         with suppress(TimeoutError):
             await asyncio.wait_for(stirred.wait(), pause)
 
 
-async def _show(pairlock: Pairlock, display: Display, trouble: str) -> tuple[str, float]:
+async def _show(pairlock: Pairlock, viewer: Viewer, trouble: str) -> tuple[str, float]:
     """Show what there is to see; what keeps from it now, said once, and for how long that lasts."""
     try:
         scene = await look(pairlock)
     except PairlockError as error:
         if line(error) != trouble:
-            display.say(line(error))
+            viewer.say(line(error))
         return line(error), WHILE_QUIET
-    display.see(scene)
+    viewer.see(scene)
     return "", WHILE_ASKED if scene.shown else WHILE_QUIET

@@ -56,7 +56,8 @@ def parse(text: str) -> Address:
     """An address as it was typed; without a scheme it is https, or http on this machine. Raises ConfigurationError."""
     typed = text.strip()
     try:
-        typed.encode()  # what was no UTF-8 on a command line is a ValueError here
+        if any(symbol.isspace() or not symbol.isprintable() for symbol in typed):
+            raise ValueError("there is a space in it, or something that cannot be seen")  # noqa: TRY301  # as of urlsplit
         split = urlsplit(typed if "://" in typed else f"//{typed}")
         return _address(split, split.port)
     except ValueError as error:
@@ -76,8 +77,6 @@ def _address(split: SplitResult, port: int | None) -> Address:
     host, scheme = _in_ascii((split.hostname or "").rstrip(".")), split.scheme.lower()
     if not _HOST.fullmatch(host) or (":" in host and parse_address(host) is None):
         raise ValueError("it names no host")
-    if any(symbol.isspace() or not symbol.isprintable() for symbol in split.path):
-        raise ValueError("there is something in its path that cannot be seen")
     if split.username is not None or split.query or split.fragment:
         raise ValueError("leave out user name, query and fragment")
     if not scheme:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 from pairlock.client import addresses
@@ -31,8 +32,7 @@ class PairlockAuth(_Auth):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        bases = tuple(each.Auth for each in loaded() if not issubclass(cls, each.Auth))
-        return object.__new__(type(cls.__name__, (cls, *bases), {}) if bases else cls)
+        return object.__new__(_of_libraries(cls, *(each.Auth for each in loaded()))  # type: ignore[arg-type]  # a class can be hashed)
 
     def __init__(
         self, url: str, *, credentials: Credentials | str | os.PathLike[str] | None = None, http: Any = None
@@ -145,6 +145,13 @@ class PairlockAuth(_Auth):
         else:
             async with library_of(request).AsyncClient(**trusting(self.credential.ca)) as http:
                 yield http
+
+
+@cache
+def _of_libraries(auth: type, *bases: type) -> type:
+    """The same class, as each of these libraries takes it."""
+    missing = tuple(base for base in bases if not issubclass(auth, base))
+    return type(auth.__name__, (auth, *missing), {}) if missing else auth
 
 
 def kept_in(credentials: Credentials | str | os.PathLike[str] | None) -> Credentials:

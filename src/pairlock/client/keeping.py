@@ -92,6 +92,7 @@ class Keeper:
         yield from in_turn(self.credentials, self._remove)
 
     def _identify(self) -> Exchange[None]:
+        self.lost()  # as long as it has not said so
         kept = self.credential
         yield from check_identity(kept.url, kept.server.id, device_id=kept.device_id, refresh_token=kept.refresh_token)
         self.heard()

@@ -195,7 +195,8 @@ class _FileDraft:
     def _replace(self, document: Document) -> None:
         _write(self._handle, document.encode())
         self._path.replace(self._place)
-        _sync_folder(self._place.parent)
+        with suppress(OSError):  # not every system can; the file is in its place all the same
+            _sync_folder(self._place.parent)
         self._document = document
 
 
@@ -222,7 +223,7 @@ def _at_home(path: Callable[[], Path]) -> Path:
 
 def _make_folder(folder: Path) -> None:
     """Make a folder, and those above it, for its user alone."""
-    if not folder.is_dir():
+    if not folder.exists():
         _make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
 

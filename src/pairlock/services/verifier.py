@@ -58,6 +58,7 @@ class Verifier:
         device = await self._find(claims.device_id)
         await self.mark_used(device)
         self.runtime.standings.load(device)
+        self.read(token)  # again: its key may have been dropped meanwhile
         if not grant.revoked:
             if len(self.grants) >= MAX_GRANTS:
                 self._forget(self.grants.popitem(last=False)[1])

@@ -2,24 +2,30 @@
 
 import asyncio
 import contextlib
+import io
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import uvicorn
+from prompt_toolkit.input import PipeInput
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from pairlock import Pairlock
-from pairlock._core.records import PairingRequest
+from pairlock._core.records import Origin, PairingRequest
 from pairlock.client import CredentialFile
 from pairlock.client.credentials import Credential
+from tests.cli.parts import TIMEOUT, Cli, Outcome, environment
 from tests.services.parts import SENSORS, UNLIMITED, wrong
 
 T = TypeVar("T")
@@ -53,7 +59,7 @@ class Service:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def __enter__(self) -> "Service":
+    def __enter__(self) -> Self:
         self._thread.start()
         until(lambda: self._server.started or not self._thread.is_alive())
         assert self._server.started
@@ -93,7 +99,7 @@ class House:
         self.port = self.service.port
         self.url = self.service.url
 
-    def __enter__(self) -> "House":
+    def __enter__(self) -> Self:
         self.service.__enter__()
         return self
 
@@ -107,6 +113,10 @@ class House:
     def pending(self) -> list[PairingRequest]:
         """The requests by PIN that wait for a decision."""
         return self.do(self.pairlock.deciding.pending())
+
+    def ask(self, name: str) -> PairingRequest:
+        """Another device of this machine asks by PIN."""
+        return self.do(self.pairlock.pairing.start(name, origin=Origin("127.0.0.1"))).request
 
     def asked(self) -> PairingRequest:
         """The request that waits now; waits until there is one."""
@@ -191,6 +201,22 @@ def meanwhile(work: Callable[[], object]) -> Iterator[None]:
     assert not raised, raised
 
 
+class Typist:
+    """Somebody at a terminal of this process, who types at prompts of prompt_toolkit; `shown` is what stderr shows."""
+
+    def __init__(self, keys: PipeInput, shown: io.StringIO) -> None:
+        self._keys = keys
+        self.shown = shown
+
+    def sees(self, text: str) -> None:
+        """Wait until this is shown."""
+        until(lambda: text in self.shown.getvalue())
+
+    def types(self, text: str) -> None:
+        """Type this at the prompt that is open."""
+        self._keys.send_text(text)
+
+
 class Home:
     """The home of a device: where it keeps its credentials."""
 
@@ -211,3 +237,28 @@ class Home:
     def drafts(self) -> Sequence[Path]:
         """What was begun and left."""
         return list(self.folder.rglob("*.draft"))
+
+
+def paired(home: Home, house: House, cli: Cli, name: str = "My Phone") -> bytes:
+    """Pair by a one-time code; the credential file."""
+    done = cli("login", house.url, "--code", house.code(), "--name", name)
+    assert done.code == 0, done
+    kept = home.bytes()
+    assert kept is not None
+    return kept
+
+
+def in_shell(home: Home, script: str, **environ: str) -> Outcome:
+    """Run a script of a shell that finds `pairlock`."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=home.folder,
+        env=environment({"PATH": path, **environ}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=2 * TIMEOUT,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)

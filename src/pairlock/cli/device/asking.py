@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import TypeVar
 
 from pairlock._core.codes import DIGITS
+from pairlock.cli.outcomes import line
 from pairlock.cli.terminal import Terminal, countdown
-from pairlock.errors import InvalidPin, Locked
+from pairlock.errors import ClientError, InvalidPin, Locked, WireError
 
 T = TypeVar("T")
 
@@ -22,30 +23,31 @@ class PinPrompt:
         self._terminal = terminal
         self._length = length
         self._seconds_left = seconds_left
-        self._attempts_left: int | None = None
-        self._was_refused = False
+        self._refusal: WireError | ClientError | None = None
 
     async def ask(self) -> str | None:
         """What is typed, once it can be a PIN; None when nothing more can come.
 
-        Raises InvalidPin when all that was piped in was wrong.
+        Where all that was piped in was refused, raises the last refusal.
         """
         while (typed := await self._line()) is not None:
             if self._length in (None, len(DIGITS.normalise(typed))):
                 return typed.strip()
-            self._was_refused = True
+            self._refusal = InvalidPin()
             self._terminal.note(f"The PIN has {self._length} digits.")
-        if self._was_refused and not self._terminal.is_interactive:
-            raise InvalidPin(attempts_left=self._attempts_left)
+        if self._refusal is not None and not self._terminal.is_interactive:
+            raise self._refusal
         return None
 
-    def refuse(self, attempts_left: int | None) -> None:
-        """Say that what was typed was wrong. Raises Locked after the last attempt."""
-        if attempts_left == 0:
-            raise Locked
-        self._attempts_left, self._was_refused = attempts_left, True
-        told = "" if attempts_left is None else f" Attempts left: {attempts_left}."
-        self._terminal.note(f"That is not the PIN; it stays the same.{told}")
+    def refuse(self, refusal: WireError | ClientError) -> None:
+        """Say why what was typed does not count. Raises Locked after the last attempt."""
+        self._refusal = refusal
+        if not isinstance(refusal, InvalidPin):
+            self._terminal.note(line(refusal))
+        elif refusal.attempts_left:
+            self._terminal.note(f"That is not the PIN; it stays the same. Attempts left: {refusal.attempts_left}.")
+        else:
+            raise Locked from refusal
 
     async def _line(self) -> str | None:
         if not self._terminal.is_interactive:

@@ -12,6 +12,7 @@ from pairlock.client.credentials import Credential
 from pairlock.client.stored import at
 from pairlock.errors import NotPaired
 
+COLUMNS = ("SERVICE", "ADDRESS", "THIS DEVICE", "PERMISSIONS", "PAIRED")
 URL = click.argument("url", required=False)
 
 
@@ -67,12 +68,8 @@ def list_(*, terminal: Terminal, holding: Holding) -> None:
     if not kept and not terminal.as_json:
         terminal.out.print("This device is paired with nothing. Pair it with: pairlock pair https://house.example")
         return
-    columns = ("SERVICE", "ADDRESS", "THIS DEVICE", "PERMISSIONS", "PAIRED")
-    rows = [
-        columns,
-        *((each.server.name, each.place, each.name, spoken(each.granted), each.paired_at[:10]) for each in kept),
-    ]
-    terminal.answer({"credentials": [shown(each) for each in kept]}, "\n".join(aligned(rows)))
+    rows = [(each.server.name, each.place, each.name, spoken(each.granted), each.paired_at[:10]) for each in kept]
+    terminal.answer({"credentials": [shown(each) for each in kept]}, "\n".join(aligned([COLUMNS, *rows])))
 
 
 async def _resumed(holding: Holding, url: str | None) -> Credential:

@@ -18,7 +18,7 @@ from pairlock.cli.device.holding import Wish, finished, pairing_command
 from pairlock.cli.terminal import Terminal, countdown
 from pairlock.client import DeviceCode, Progress, aio
 from pairlock.client.credentials import Credential
-from pairlock.errors import ExpiredToken
+from pairlock.errors import ExpiredToken, InvalidPin
 
 STDIN = "-"
 OPEN = "import sys, webbrowser; sys.exit(not webbrowser.open(sys.argv[1]))"
@@ -102,7 +102,7 @@ class Showing:
             self._terminal.note("Approved. The operator sees a PIN now.")
             self._prompt = PinPrompt(self._terminal, CONFIRMATION_LENGTH, self._seconds_left)
         else:
-            self._prompt.refuse(self._attempts_left)
+            self._prompt.refuse(InvalidPin(attempts_left=self._attempts_left))
         try:
             async with asyncio.timeout(self._seconds_left()):
                 pin = await self._prompt.ask()

@@ -7,7 +7,6 @@ import click
 
 from pairlock.cli.device.asking import PinPrompt, first_of
 from pairlock.cli.device.holding import Wish, finished, pairing_command
-from pairlock.cli.outcomes import line
 from pairlock.cli.terminal import Terminal
 from pairlock.client import aio
 from pairlock.client.aio import Pairing
@@ -52,8 +51,8 @@ async def _let_in(terminal: Terminal, pairing: Pairing) -> Any:
             return await pairing.wait_for_approval()
         try:
             return await pairing.submit_pin(pin)
-        except InvalidPin as error:
-            prompt.refuse(error.attempts_left)
+        except (InvalidPin, *NOT_NOW) as error:
+            prompt.refuse(error)
 
 
 async def _typed(terminal: Terminal, prompt: PinPrompt) -> str:
