@@ -32,7 +32,8 @@ class PairlockAuth(_Auth):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        return object.__new__(_of_libraries(cls, *(each.Auth for each in loaded()))  # type: ignore[arg-type]  # a class can be hashed)
+        bases = [each.Auth for each in loaded()]
+        return object.__new__(_of_libraries(cls, *bases))  # type: ignore[arg-type]  # a class can be hashed
 
     def __init__(
         self, url: str, *, credentials: Credentials | str | os.PathLike[str] | None = None, http: Any = None
