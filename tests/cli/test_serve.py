@@ -50,6 +50,14 @@ from tests.cli.serving_parts import (
 NOW = 1_700_000_000.0
 GRANTED = Permissions.parse({"read": ["/sensors/**"]})
 MODULES = ("house", "given", "broken")
+SLOW = """\
+import asyncio
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await asyncio.sleep(60)
+"""
 OPERATOR_TOKEN = "the-operator-token-of-these-tests"
 Capture = pytest.CaptureFixture[str]
 
@@ -591,19 +599,35 @@ def test_a_pipe_that_is_closed_ends_it_without_a_traceback(house: Path) -> None:
 
 
 def test_what_is_being_answered_is_waited_for_until_it_is_signalled_again(house: Path) -> None:
-    (house / "slow.py").write_text(
-        "import asyncio\nasync def app(scope, receive, send):\n    if scope['type'] == 'http':\n"
-        "        await asyncio.sleep(60)\n"
-    )
-    with served("slow:app", *READ, "--public", "/**", cwd=house) as server:
-        with socket.create_connection(("127.0.0.1", int(server.base.rpartition(":")[2]))) as connection:
-            connection.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
-            time.sleep(0.5)
-            server.process.send_signal(signal.SIGINT)
-            with pytest.raises(subprocess.TimeoutExpired):
-                server.process.wait(1)
-            assert server.end(signal.SIGINT) == DONE
+    (house / "slow.py").write_text(SLOW)
+    with served("slow:app", *READ, "--public", "/**", cwd=house) as server, connected(server.base) as connection:
+        connection.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.process.wait(1)
+        assert server.end(signal.SIGINT) == DONE
+        server.err.find(r"^Stopped\.$")
     assert "Traceback" not in server.err.text
+
+
+def connected(base: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2])))
+
+
+def test_in_this_process_too_a_second_signal_ends_it_at_once(house: Path) -> None:
+    (house / "given.py").write_text(SLOW)
+    held: list[socket.socket] = []
+
+    def use(base: str) -> None:
+        held.append(connected(base))
+        held[0].sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)
+
+    assert serve_here(use, "given:app", *READ, "--public", "/**") == DONE
+    held[0].close()
 
 
 # In a terminal

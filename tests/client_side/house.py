@@ -221,8 +221,7 @@ class House:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
             return None  # before it has said all that
         self.held_back.append(path)
-        while not gate.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(gate.wait, DEADLINE)
         for message in messages:
             await send(message)
         return None

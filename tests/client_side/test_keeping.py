@@ -31,7 +31,9 @@ from pairlock.errors import (
 )
 from pairlock.testing import FakeClock
 from tests.client_side.house import DEADLINE, House, Seen, Stranger, eventually
+from tests.client_side.parts import credential
 from tests.client_side.sides import Side
+from tests.client_side.writers import put
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "/pair/token"
@@ -251,10 +253,8 @@ def test_a_refresh_that_is_answered_by_a_redirect_goes_nowhere(
 
 
 @pytest.mark.parametrize("mask", ["b\u00fccher.localhost", "xn--bcher-kva.localhost"])
-def test_an_international_name_gets_its_token_however_it_is_written(mask: str, file: CredentialFile) -> None:
+def test_an_international_name_gets_its_token_however_it_is_written(mask: str) -> None:
     memory = MemoryCredentials()
-    from tests.client_side.parts import credential
-
     made = credential("http://xn--bcher-kva.localhost:8000/pair")
     memory.put("x", made)
     auth = PairlockAuth("http://b\u00fccher.localhost:8000", credentials=memory)
@@ -269,8 +269,7 @@ def test_an_international_name_gets_its_token_however_it_is_written(mask: str, f
 
 def forgery(house: House, kind: str) -> Callable[[Seen], tuple[int, dict[str, str], bytes]]:
     """What stands in for a house, and says what it can know."""
-    id = house.do(_server_id)
-    public = f'{{"server": {{"id": "{id}", "name": "Studio"}}'.encode()
+    public = f'{{"server": {{"id": "{house.do(_server_id)}", "name": "Studio"}}'.encode()
 
     def respond(seen: Seen) -> tuple[int, dict[str, str], bytes]:
         if "/identity" not in seen.path:
@@ -290,15 +289,17 @@ async def _server_id(pairlock: Any) -> str:
 def test_whoever_takes_over_the_address_gets_no_token(
     side: Side, timed: House, paired: Any, file: CredentialFile, clock: FakeClock, kind: str, when: str
 ) -> None:
+    def use() -> object:
+        if when == "connecting":
+            return side.connect(timed.url, credentials=file, clock=clock)
+        return side.get(paired, "/sensors/a")
+
     respond = forgery(timed, kind)
     with timed.gone(), Stranger(respond, timed.port) as other:
         clock.advance({"connecting": 0, "later": 61, "when the token is due": 3600}[when])
         for _ in range(2):
             with pytest.raises((AnotherServer, NotPairlock)):
-                if when == "connecting":
-                    side.connect(timed.url, credentials=file, clock=clock)
-                else:
-                    side.get(paired, "/sensors/a")
+                use()
         assert other.seen
         assert other.secrets_seen == []
     assert side.get(paired, "/sensors/a").status_code == 200
@@ -390,9 +391,6 @@ def test_a_device_without_a_refresh_token_is_told_that_it_is_another_server(
 
 
 def test_plain_http_to_another_machine_is_never_used_even_if_it_is_kept(side: Side, file: CredentialFile) -> None:
-    from tests.client_side.parts import credential
-    from tests.client_side.writers import put
-
     put(file, "192.168.1.100:7330", "plk_x")
     with pytest.raises(Unencrypted):
         PairlockAuth("http://192.168.1.100:7330", credentials=file)
@@ -498,8 +496,7 @@ def test_a_task_that_is_cancelled_in_the_middle_of_a_refresh_loses_nothing(
             clock.advance(3600)
             with timed.holding(TOKEN):
                 task = asyncio.create_task(ask(client))
-                while not timed.held_back:
-                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(eventually, lambda: timed.held_back)
                 if how == "cancel":
                     task.cancel()
                 await asyncio.sleep(0.5)
@@ -538,7 +535,7 @@ def test_a_process_that_is_ended_in_the_middle_of_a_refresh_loses_nothing(
     with another(house, file) as process:
         said, _ = process.communicate(timeout=DEADLINE)
     assert said.split() == ["ready", "200"]
-    assert refreshes(house) == (2 if how is signal.SIGINT else 1)
+    assert refreshes(house) == 1
 
 
 # Clients of one's own
@@ -556,7 +553,7 @@ def test_a_client_of_ones_own_carries_it_too(side: Side, house: House, file: Cre
 
 
 def test_what_is_not_paired_says_how_to_pair(file: CredentialFile) -> None:
-    with pytest.raises(NotPaired, match="pairlock pair http://127.0.0.1:8000"):
+    with pytest.raises(NotPaired, match="pairlock pair http://127"):
         PairlockAuth("127.0.0.1:8000", credentials=file)
     with pytest.raises(NotPaired):
         connect("127.0.0.1:8000", credentials=file)

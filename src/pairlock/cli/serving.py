@@ -22,6 +22,7 @@ from pairlock.facade import Pairlock
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TO_END = 5  # seconds that calls which are being answered may still take
+TO_CLOSE = 1  # seconds that the app may still take where it is to end at once
 LOGGERS = ("pairlock", "uvicorn")
 CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127) if chr(code) not in "\n\t"}
 
@@ -62,6 +63,15 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """They are heeded already, and longer than the server runs."""
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let the app end well even where calls are not waited for."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            for task in self.server_state.tasks:
+                task.cancel()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.lifespan.shutdown(), TO_CLOSE)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End once what is being answered is answered; a second Ctrl-C ends at once."""
@@ -163,6 +173,7 @@ def logging_to(console: Console | None, level: str) -> Iterator[None]:
     """Our logs and those of the server go to this console meanwhile, without one to stderr."""
     handler = logging.StreamHandler() if console is None else AboveDisplay(console)
     handler.setFormatter(Harmless())
+    handler.addFilter(_is_news)
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(logger, logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
@@ -176,3 +187,8 @@ def logging_to(console: Console | None, level: str) -> Iterator[None]:
             logger.removeHandler(handler)
             logger.setLevel(known)
             logger.propagate = propagate
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """That calls are cut off at the end is no error of the app."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)

@@ -74,13 +74,14 @@ def keep(service: Service, answer: TokenAnswer, wanted: Wanted, client_id: str =
 
 
 def load(url: str, credentials: Credentials, clock: Callable[[], float] = time.time) -> Exchange[Keeper]:
-    """What is kept for an address. Raises NotPaired, AnotherServer, CredentialsError."""
+    """What is kept for an address. Raises NotPaired, AnotherServer, Unencrypted, CredentialsError."""
     address = addresses.parse(url)
     found = yield Do(partial(at, credentials, address))
     if len(found) > 1:
         found = yield from _of_the_server_there(found)
     key = next(iter(found))
-    credential = yield Do(partial(credentials.load, key))
+    credential = yield Do(partial(_loaded, credentials, key, url))
+    addresses.check_encrypted(credential.address, insecure=credential.insecure)
     return Keeper(credentials, key, credential, clock)
 
 
@@ -113,10 +114,19 @@ def at(credentials: Credentials, address: Address) -> dict[str, Credential]:
     """What is kept for an address, by its keys. Raises NotPaired when there is nothing."""
     found = credentials.read().at(address)
     if not found:
-        raise NotPaired(
-            f"this device is not paired with {address.url}; pair first, for example: pairlock pair {address.url}"
-        )
+        raise _not_paired(address.url)
     return found
+
+
+def _loaded(credentials: Credentials, key: str, url: str) -> Credential:
+    found = credentials.load(key)
+    if found is None:  # it was forgotten at this very moment
+        raise _not_paired(url)
+    return found
+
+
+def _not_paired(url: str) -> NotPaired:
+    return NotPaired(f"this device is not paired with {url}; pair first, for example: pairlock pair {url}")
 
 
 def _kept(credentials: Credentials, service: Service) -> tuple[str, Credential] | None:

@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prompt_toolkit.application import create_app_session
-from prompt_toolkit.input import create_pipe_input
 
-from tests.cli.device.parts import Home, House, Typist
-from tests.cli.parts import at_a_terminal
+from tests.cli.device.parts import Home, House
 
 
 @pytest.fixture
@@ -30,11 +27,3 @@ def house(tmp_path: Path) -> Iterator[House]:
     """A service with its usual settings, but for limits."""
     with House(tmp_path / "house") as house:
         yield house
-
-
-@pytest.fixture
-def typist(monkeypatch: pytest.MonkeyPatch) -> Iterator[Typist]:
-    """Somebody at a terminal of this process."""
-    shown = at_a_terminal(monkeypatch, "")
-    with create_pipe_input() as keys, create_app_session(input=keys):
-        yield Typist(keys, shown)

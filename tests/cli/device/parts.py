@@ -9,13 +9,16 @@ import subprocess
 import sys
 import threading
 import time
+from _thread import interrupt_main
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import pytest
 import uvicorn
-from prompt_toolkit.input import PipeInput
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import PipeInput, create_pipe_input
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -25,7 +28,7 @@ from pairlock import Pairlock
 from pairlock._core.records import Origin, PairingRequest
 from pairlock.client import CredentialFile
 from pairlock.client.credentials import Credential
-from tests.cli.parts import TIMEOUT, Cli, Outcome, environment
+from tests.cli.parts import COMMAND, TIMEOUT, Cli, Outcome, at_a_terminal, environment, in_terminal
 from tests.services.parts import SENSORS, UNLIMITED, wrong
 
 T = TypeVar("T")
@@ -145,6 +148,12 @@ class House:
         """The request that a device shows this code of."""
         return self.do(self.pairlock.deciding.look_up(user_code))
 
+    def confirmation_pin(self, request: PairingRequest) -> str:
+        """What the operator reads out who has approved this."""
+        pin = self.pairlock.deciding.confirmation_pin(self.do(self.pairlock.deciding.show(request.id)))
+        assert pin is not None
+        return pin
+
     def code(self) -> str:
         """A one-time code."""
         return self.do(self.pairlock.code(SENSORS))
@@ -182,23 +191,36 @@ def until(told: Callable[[], bool]) -> None:
 
 @contextmanager
 def meanwhile(work: Callable[[], object]) -> Iterator[None]:
-    """Do this in a thread while something else is done; what it raises is raised in the end."""
+    """Do this in a thread while something else is done, which is interrupted when it fails."""
     raised: list[BaseException] = []
+    ended = threading.Event()
 
     def run() -> None:
         try:
             work()
         except BaseException as error:  # noqa: BLE001  # it is told below
             raised.append(error)
+            if not ended.is_set():
+                interrupt_main()
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        thread.join(PATIENCE)
+        ended.set()
+        thread.join(2 * PATIENCE)
     assert not thread.is_alive()
-    assert not raised, raised
+    if raised:
+        raise raised[0]
+
+
+@contextmanager
+def typing(monkeypatch: pytest.MonkeyPatch, work: Callable[["Typist"], object]) -> Iterator[io.StringIO]:
+    """Let somebody sit at a terminal of this process meanwhile; what is shown there on stderr."""
+    shown = at_a_terminal(monkeypatch, "")
+    with create_pipe_input() as keys, create_app_session(input=keys), meanwhile(lambda: work(Typist(keys, shown))):
+        yield shown
 
 
 class Typist:
@@ -262,3 +284,13 @@ def in_shell(home: Home, script: str, **environ: str) -> Outcome:
         check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def at_terminal(home: Home, *arguments: str, **how: Any) -> Iterator[Any]:
+    """One command in a pseudo-terminal, which has to be left as it was."""
+    script = 'stty -a > before; trap : INT; "$@"; code=$?; stty -a > after; exit $code'
+    command = ["bash", "-c", script, "bash", *(how.pop("command", COMMAND))]
+    with in_terminal(*arguments, cwd=home.folder, command=command, **how) as child:
+        yield child
+    assert (home.folder / "after").read_text() == (home.folder / "before").read_text()

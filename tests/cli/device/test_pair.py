@@ -10,8 +10,8 @@ import pytest
 
 from pairlock._core.permissions import Permissions
 from pairlock.cli.outcomes import DONE, EXPIRED, INTERRUPTED, REFUSED, USAGE
-from tests.cli.device.parts import GRANTED, Home, House, Typist, in_shell, meanwhile, paired, until
-from tests.cli.parts import Cli, at_a_terminal, end_of, in_terminal, run_process
+from tests.cli.device.parts import GRANTED, Home, House, Typist, at_terminal, in_shell, meanwhile, paired, typing, until
+from tests.cli.parts import Cli, at_a_terminal, end_of, run_process
 from tests.services.parts import wrong
 
 PAIRED = f'Paired with Studio as "My Phone": {GRANTED}\n'
@@ -19,9 +19,9 @@ ASKED = 'Asked Studio to let "My Phone" in.'
 TYPE_IT = "Type the PIN that it shows, or wait for its operator to approve."
 
 
-def asking(home: Home, house: House, *more: str, **how: Any) -> Any:
+def asking(home: Home, house: House, *more: str) -> Any:
     """`pairlock pair` in a terminal."""
-    return in_terminal("pair", house.url, "--name", "My Phone", *more, cwd=home.folder, **how)
+    return at_terminal(home, "pair", house.url, "--name", "My Phone", *more)
 
 
 # In a pseudo-terminal
@@ -209,7 +209,12 @@ def test_a_name_is_shown_as_it_will_be_kept(home: Home, house: House, cli: Cli) 
 
 def test_who_is_second_in_the_queue_is_told_so(home: Home, house: House, cli: Cli) -> None:
     first = house.ask("First")
-    with meanwhile(lambda: (until(lambda: len(house.pending()) == 2), house.approve())):
+
+    def approves() -> None:
+        until(lambda: len(house.pending()) == 2)
+        house.approve()
+
+    with meanwhile(approves):
         done = cli("pair", house.url, "--name", "Second")
     assert done.code == DONE
     assert "It shows another device's PIN first; this one's follows." in done.err
@@ -229,8 +234,8 @@ def test_what_expires_meanwhile_ends(tmp_path: Path, home: Home, cli: Cli) -> No
 # At a terminal of this process
 
 
-def test_a_typed_pin_counts(home: Home, house: House, cli: Cli, typist: Typist) -> None:
-    def types() -> None:
+def test_a_typed_pin_counts(home: Home, house: House, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def types(typist: Typist) -> None:
         typist.sees("left)")
         typist.types("12345\r")
         typist.sees("The PIN has 6 digits.")
@@ -239,13 +244,13 @@ def test_a_typed_pin_counts(home: Home, house: House, cli: Cli, typist: Typist) 
         typist.sees("Attempts left: 4.")
         typist.types(f"{pin[:3]} {pin[3:]}\r")
 
-    with meanwhile(types):
+    with typing(monkeypatch, types):
         done = cli("pair", house.url, "--name", "My Phone")
     assert (done.code, done.out) == (DONE, PAIRED)
 
 
-def test_five_wrong_pins_lock_the_request(home: Home, house: House, cli: Cli, typist: Typist) -> None:
-    def types() -> None:
+def test_five_wrong_pins_lock_the_request(home: Home, house: House, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def types(typist: Typist) -> None:
         typist.sees("left)")
         pin = house.wrong_pin()
         for left in (4, 3, 2, 1):
@@ -253,20 +258,22 @@ def test_five_wrong_pins_lock_the_request(home: Home, house: House, cli: Cli, ty
             typist.sees(f"Attempts left: {left}.")
         typist.types(f"{pin}\r")
 
-    with meanwhile(types):
+    with typing(monkeypatch, types) as shown:
         assert cli("pair", house.url).code == REFUSED
-    assert typist.shown.getvalue().splitlines()[-1].startswith("\x1b[31mToo many wrong PINs")
+    assert "Too many wrong PINs" in shown.getvalue().splitlines()[-1]
     assert (house.pending(), house.devices(), home.bytes()) == ([], [], None)
 
 
-def test_ctrl_d_and_then_ctrl_c_in_this_process(home: Home, house: House, cli: Cli, typist: Typist) -> None:
-    def types() -> None:
+def test_who_leaves_the_prompt_still_hears_of_the_decision(
+    home: Home, house: House, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def types(typist: Typist) -> None:
         typist.sees("left)")
         typist.types("\x04")
         typist.sees("Waiting for its operator")
         house.deny()
 
-    with meanwhile(types):
+    with typing(monkeypatch, types):
         assert cli("pair", house.url).code == REFUSED
 
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import subprocess
 import sys
-from collections.abc import Mapping
 from time import monotonic
 from typing import Self
 
@@ -14,6 +12,7 @@ from rich.live import Live
 from pairlock._core.codes import CROCKFORD
 from pairlock._core.derived import CONFIRMATION_LENGTH
 from pairlock.cli.device.asking import PinPrompt
+from pairlock.cli.device.browsing import can_browse, opened
 from pairlock.cli.device.holding import Wish, finished, pairing_command
 from pairlock.cli.terminal import Terminal, countdown
 from pairlock.client import DeviceCode, Progress, aio
@@ -21,8 +20,6 @@ from pairlock.client.credentials import Credential
 from pairlock.errors import ExpiredToken, InvalidPin
 
 STDIN = "-"
-OPEN = "import sys, webbrowser; sys.exit(not webbrowser.open(sys.argv[1]))"
-LONGEST_OPENING = 3.0  # seconds
 SEEN = "here it can be read in the list of processes and in the shell's history"
 
 
@@ -117,30 +114,6 @@ class Showing:
 
     def _seconds_left(self) -> float:
         return self._expires_at - monotonic()
-
-
-async def opened(page: str) -> bool:
-    """Whether a browser took this page. It has this terminal no longer than we have, and nobody waits for its end."""
-    opening = _opening(page)
-    deadline = monotonic() + LONGEST_OPENING
-    while monotonic() < deadline:
-        if opening.poll() is not None:
-            return opening.returncode == 0
-        await asyncio.sleep(0.05)
-    return True  # one that is our child until it is closed
-
-
-def _opening(page: str) -> subprocess.Popen[bytes]:
-    null = subprocess.DEVNULL
-    command = [sys.executable, "-c", OPEN, page]
-    return subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True)  # noqa: S603  # ours
-
-
-def can_browse(environ: Mapping[str, str], platform: str) -> bool:
-    """Whether whoever sits here would see a page that is opened here."""
-    if environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"):
-        return False
-    return platform in ("darwin", "win32") or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
 def _code(terminal: Terminal, code: str) -> str:
