@@ -44,7 +44,7 @@ ONLY = {
     "click": {"pairlock.cli"},
     "rich": {"pairlock.cli"},
     "prompt_toolkit": {"pairlock.cli"},
-    "uvicorn": {"pairlock.cli.serve", "pairlock.cli.serving"},
+    "uvicorn": {"pairlock.cli.service.serve", "pairlock.cli.service.server"},
     "yaml": {"pairlock.configuration.file"},
     "pytest": {"pairlock.testing"},
     "hypothesis": {"pairlock.testing"},

@@ -16,8 +16,8 @@ import pytest
 from pairlock import Operator, Pairlock
 from pairlock._core.permissions import NOTHING
 from pairlock._core.records import AuditEvent, EventType, Origin
-from pairlock.cli.audit import PAGE, _follow, audit
-from pairlock.cli.operating import Operating
+from pairlock.cli.operator.audit import PAGE, _follow, audit
+from pairlock.cli.operator.operating import Operating
 from pairlock.cli.outcomes import INTERRUPTED, NO_SUCH, USAGE
 from pairlock.cli.terminal import Terminal
 from pairlock.configuration import Configuration

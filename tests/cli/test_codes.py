@@ -16,10 +16,10 @@ from msgspec import Struct
 
 from pairlock import Operator, Pairlock
 from pairlock._core.records import Origin, PairingRequest
-from pairlock.cli.codes import code, qr
-from pairlock.cli.operating import Operating
+from pairlock.cli.operator.codes import code, qr
+from pairlock.cli.operator.operating import Operating
+from pairlock.cli.operator.redeeming import wait_until_redeemed
 from pairlock.cli.outcomes import DONE, EXPIRED, FAILED, INTERRUPTED, REFUSED, USAGE
-from pairlock.cli.redeeming import wait_until_redeemed
 from pairlock.cli.terminal import Terminal
 from pairlock.configuration import Configuration
 from pairlock.errors import InvalidCode

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from pairlock import Operator, Pairlock
 from pairlock._core.records import Device
-from pairlock.cli.devices import _revoke_all, _tell, devices_group
-from pairlock.cli.operating import Operating
+from pairlock.cli.operator.devices import _revoke_all, _tell, devices_group
+from pairlock.cli.operator.operating import Operating
 from pairlock.cli.outcomes import FAILED, INTERRUPTED, NO_SUCH, REFUSED, USAGE
 from pairlock.cli.terminal import Terminal
 from pairlock.configuration import Configuration

@@ -22,15 +22,16 @@ from pairlock import Operator, Pairlock
 from pairlock._core.permissions import Permissions
 from pairlock._core.records import AuditEvent, EventType, Origin, PairingRequest
 from pairlock._core.windows import Window
-from pairlock.cli.banner import Banner
-from pairlock.cli.display import STEADY, LiveDisplay, Pressed
-from pairlock.cli.display_lines import JSONDisplay, PlainDisplay, QuietDisplay
-from pairlock.cli.display_screen import Screen
-from pairlock.cli.display_story import Story, details, lines
-from pairlock.cli.listening import Place
+from pairlock.cli.service.banner import Banner
+from pairlock.cli.service.display import STEADY, LiveDisplay, Pressed
+from pairlock.cli.service.lines import JSONDisplay, PlainDisplay, QuietDisplay
+from pairlock.cli.service.listening import Place
+from pairlock.cli.service.screen import Screen
+from pairlock.cli.service.story import Story, details, lines
+from pairlock.cli.service.watching import Scene, Shown, stirs, until_one_ends, watch
 from pairlock.cli.terminal import Terminal
-from pairlock.cli.watching import Scene, Shown, first_of_each_source, stirs, until_one_ends, watch
 from pairlock.errors import TemporarilyUnavailable
+from pairlock.services.deciding import first_of_each_source
 from pairlock.services.pairing import Started
 from pairlock.testing.builders import MADE_AT, a_request, an_event
 from tests.cli.parts import TIMEOUT, plain
@@ -580,7 +581,7 @@ async def test_a_store_that_does_not_answer_is_told_of_once_and_looked_at_again(
 ) -> None:
     async with a_service(tmp_path) as pairlock:
         pairlock.deciding = Failing(pairlock.deciding, times=2)
-        monkeypatch.setattr("pairlock.cli.watching.WHILE_QUIET", 0.01)
+        monkeypatch.setattr("pairlock.cli.service.watching.WHILE_QUIET", 0.01)
         seen = Seen()
         watching = asyncio.create_task(watch(pairlock, seen))
         await until(lambda: bool(seen.scenes))

@@ -19,9 +19,9 @@ from cryptography.x509.oid import NameOID
 from pairlock import Pairlock
 from pairlock._core.events import service_event
 from pairlock._core.records import EventType
-from pairlock.cli.checks import Finding
-from pairlock.cli.doctor import doctor, examine
-from pairlock.cli.store_checks import check_health
+from pairlock.cli.examination.checks import Finding
+from pairlock.cli.examination.doctor import doctor, examine
+from pairlock.cli.examination.store_checks import check_health
 from pairlock.stores.contract import Log
 from tests.cli.parts import TIMEOUT, House, call, end_of, in_terminal, make_house, run_example, run_process, service
 from tests.services.parts import KEY, OTHER_KEY

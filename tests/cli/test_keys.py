@@ -14,7 +14,7 @@ import pytest
 
 from pairlock import Pairlock
 from pairlock._core.keys import Keys
-from pairlock.cli.keys import keys_group
+from pairlock.cli.operator.keys import keys_group
 from pairlock.cli.outcomes import DONE, FAILED, INTERRUPTED, USAGE
 from pairlock.cli.terminal import Terminal
 from pairlock.errors import InvalidToken

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pairlock.cli.operating import this_operator
+from pairlock.cli.operator.operating import this_operator
 from pairlock.cli.outcomes import FAILED, UNREACHABLE, USAGE
 from tests.cli.parts import STORE, Cli, House, configure, make_house, run_example, run_process, store_url
 from tests.servers import Valkey

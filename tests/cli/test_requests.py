@@ -9,8 +9,8 @@ from msgspec import to_builtins
 from pairlock import Pairlock
 from pairlock._core.guesses import Guesses
 from pairlock._core.records import Setting
+from pairlock.cli.operator.requests import requests_group
 from pairlock.cli.outcomes import FAILED, NO_SUCH, REFUSED, USAGE
-from pairlock.cli.requests import requests_group
 from pairlock.errors import ConfirmationRequired
 from pairlock.services.tokens import Redeemed
 from tests.cli.parts import (

@@ -26,12 +26,12 @@ from rich.console import Console
 from pairlock import Pairlock
 from pairlock._core.permissions import Permissions
 from pairlock._core.windows import Window
-from pairlock.cli.app_loading import load_app, nothing
-from pairlock.cli.banner import Banner, described_store, warning
-from pairlock.cli.listening import CannotListen, Place, check_certificate, listen, own_address, place_of
 from pairlock.cli.outcomes import DONE, FAILED, USAGE
-from pairlock.cli.serve import serve as command
-from pairlock.cli.serving import Service, logging_to, serve
+from pairlock.cli.service.app_loading import load_app, nothing
+from pairlock.cli.service.banner import Banner, described_store, warning
+from pairlock.cli.service.listening import CannotListen, Place, check_certificate, listen, own_address, place_of
+from pairlock.cli.service.serve import serve as command
+from pairlock.cli.service.server import Service, logging_to, serve
 from pairlock.configuration import Serving
 from pairlock.errors import ConfigurationError
 from tests.cli.parts import COMMAND, CONFIGURATION, TIMEOUT, call, end_of, in_terminal, run_process

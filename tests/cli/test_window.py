@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pairlock.cli.operator.window import window_group
 from pairlock.cli.outcomes import USAGE
-from pairlock.cli.window import window_group
 from pairlock.errors import WindowClosed
 from tests.cli.parts import (
     Cli,

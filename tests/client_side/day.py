@@ -1,4 +1,4 @@
-"""A process of the simulated day: `python -m tests.client_side.day PATH URL TIME NAME`; twenty tasks, one credential file.
+"""A process of the simulated day: `python -m tests.client_side.day PATH URL TIME`; twenty tasks, one credential file.
 
 Time is what the file TIME says. For each line of stdin all tasks make a request at the same moment; how they were
 answered is a line of stdout.

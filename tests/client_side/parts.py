@@ -1,12 +1,15 @@
 """What the tests of the client share: exchanges played from a list of answers, and what a service would say."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Struct, field
 
+from pairlock._core.codes import digest_secret
+from pairlock._core.identity import proof
 from pairlock.client.addresses import parse
 from pairlock.client.answers import ServerAnswer, TokenAnswer
 from pairlock.client.credentials import Credential, made
@@ -40,7 +43,7 @@ SHOWN = {
 
 NOW = 1_700_000_000.0
 
-Reply = Answer | Exception
+Reply = Answer | Exception | Callable[[Call], Answer]
 
 
 def says(body: Any, status: int = 200, **headers: str) -> Answer:
@@ -114,7 +117,7 @@ def _done(effect: Effect, played: Played[Any], other: _Other) -> Any:
             assert reply is not None, f"one call too many: {effect}"
             if isinstance(reply, Exception):
                 raise reply
-            return reply
+            return reply(effect) if callable(reply) else reply
         case Wait(seconds):
             played.waits.append(seconds)
             other.clock.advance(seconds)
@@ -144,3 +147,18 @@ def credential(url: str = "http://192.168.1.100:7330/pair", id: str = "01server"
     """What is kept of a device that has just paired there."""
     answer = msgspec.convert({**TOKENS, "server": {"id": id, "name": "Studio"}, **changed}, TokenAnswer)
     return made(service(url, id), answer, NOW)
+
+
+FAMILY = "f" * 43
+
+
+def refresh_token(secret: str) -> str:
+    """One of a device's refresh tokens."""
+    return f"plr_{'0' * 26}.{FAMILY}.{secret * 43}"
+
+
+def proves(call: Call) -> Answer:
+    """What the server of that device says when it is asked who it is."""
+    asked = dict(parse_qsl(urlsplit(call.url).query))
+    said = proof(digest_secret(FAMILY), "01server", asked["device_id"], asked["nonce"])
+    return says({"server": SERVER, "proof": said})

@@ -15,7 +15,7 @@ from tests.client_side.house import House
 
 ROOT = Path(__file__).parents[2]
 HOURS = 24
-STEPS = 4  # an hour
+STEPS = 3  # an hour
 KILLED_AT = (5, 11, 18)  # o'clock
 
 
@@ -43,7 +43,7 @@ class Twenty:
     """A process with twenty tasks."""
 
     def __init__(self, file: CredentialFile, url: str, clock: StepClock) -> None:
-        self._command = [sys.executable, "-m", "tests.client_side.day", file.path, url, clock.path]
+        self._command = [sys.executable, "-m", "tests.client_side.day", str(file.path), url, str(clock.path)]
 
     def start(self) -> None:
         self._process = subprocess.Popen(
@@ -71,7 +71,7 @@ class Twenty:
     def said(self) -> str:
         """The next line it says."""
         assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        return str(self._process.stdout.readline()).strip()
 
 
 @pytest.fixture
@@ -97,10 +97,9 @@ def test_a_day_of_two_processes_on_one_credential_file(tmp_path: Path, file: Cre
                 assert [process.said() for process in processes] == ["ready"] * 2
             else:
                 assert [process.said() for process in processes] == [str({200: TASKS})] * 2
-            (kept,) = file.read().credentials().values()
         events = house.events()
 
         assert EventType.REVOKED not in events
         assert EventType.REUSE_DETECTED not in events
         assert HOURS - 1 <= events.count(EventType.REFRESHED) <= HOURS + len(KILLED_AT)
-        assert house.devices() == [kept.name]
+        assert len(house.devices()) == len(file.read().credentials()) == 1

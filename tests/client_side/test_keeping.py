@@ -20,7 +20,10 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from pairlock import Permissions
 from pairlock._core.records import EventType
+from pairlock._core.refresh import REPLAY_WITHIN
 from pairlock.client import CredentialFile, MemoryCredentials, PairlockAuth, aio, connect, redeem
+from pairlock.client.exchange import Do
+from pairlock.client.keeping import Keeper
 from pairlock.errors import (
     AnotherServer,
     CredentialsError,
@@ -28,10 +31,11 @@ from pairlock.errors import (
     NotPairlock,
     PairAgain,
     Unencrypted,
+    Unreachable,
 )
 from pairlock.testing import FakeClock
 from tests.client_side.house import DEADLINE, House, Seen, Stranger, eventually
-from tests.client_side.parts import credential
+from tests.client_side.parts import TOKENS, credential, play, proves, refresh_token, says
 from tests.client_side.sides import Side
 from tests.client_side.writers import put
 
@@ -491,7 +495,7 @@ def test_a_task_that_is_cancelled_in_the_middle_of_a_refresh_loses_nothing(
 
     async def scene() -> None:
         client = await aio.redeem(timed.url, timed.code(), credentials=file, clock=clock)
-        before = client.auth.credential
+        (key, before), *_ = file.read().credentials().items()
         async with client:
             clock.advance(3600)
             with timed.holding(TOKEN):
@@ -503,7 +507,7 @@ def test_a_task_that_is_cancelled_in_the_middle_of_a_refresh_loses_nothing(
                 assert not task.done()
             with pytest.raises((asyncio.CancelledError, TimeoutError)):
                 await task
-            assert file.load(client.auth.keeper.key) != before
+            assert file.load(key) != before
             clock.advance(60)
             assert (await client.get("/sensors/a")).status_code == 200
 
@@ -512,7 +516,7 @@ def test_a_task_that_is_cancelled_in_the_middle_of_a_refresh_loses_nothing(
 
 
 def another(house: House, file: CredentialFile) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tests.client_side.users", file.path, house.url, "3590"]
+    command = [sys.executable, "-m", "tests.client_side.users", str(file.path), house.url, "3590"]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
@@ -564,3 +568,56 @@ def test_an_answer_of_a_page_is_left_as_it_is(side: Side, house: House, file: Cr
     house.instead["/sensors/a"] = JSONResponse({"error": "mine"}, 401)
     assert side.get(client, "/sensors/a").json() == {"error": "mine"}
     assert house.count("POST", TOKEN) == 0
+
+
+# As a list of answers
+
+
+def keeper_of(memory: MemoryCredentials, clock: FakeClock) -> Keeper:
+    made = replace(credential(), expires_at=clock() + 3600, refresh_token=refresh_token("1"), device_id="0" * 26)
+    memory.put("key", made)
+    keeper = Keeper(memory, "key", made, clock)
+    keeper.heard()
+    return keeper
+
+
+def test_what_was_read_before_a_refresh_is_never_put_back_after_it(clock: FakeClock) -> None:
+    memory = MemoryCredentials()
+    keeper = keeper_of(memory, clock)
+    clock.advance(3600)
+    keeper.heard()
+    late = keeper.current()
+    looking = next(late)
+    assert isinstance(looking, Do)
+    old = looking.function()  # it is read, and what was read comes late
+    fresh = says({**TOKENS, "access_token": "plk_2", "refresh_token": refresh_token("2")})
+    assert play(keeper.current(), [proves, fresh]).error is None
+    late.send(old)
+    late.close()
+    assert keeper.credential.token == "plk_2"
+    assert keeper.known() == memory.load("key")
+
+
+def test_a_refresh_is_tried_three_times_within_the_ten_seconds_in_which_it_may_be(clock: FakeClock) -> None:
+    keeper = keeper_of(MemoryCredentials(), clock)
+    clock.advance(3600)
+    keeper.heard()
+    played = play(keeper.current(), [proves, *[Unreachable("gone")] * 3], clock)
+    assert isinstance(played.error, Unreachable)
+    assert played.waits == [1, 2]
+    assert sum(call.timeout for call in played.calls[1:-1]) + sum(played.waits) < REPLAY_WITHIN
+
+
+def test_what_was_refreshed_and_cannot_be_written_down_is_at_least_remembered(clock: FakeClock) -> None:
+    class Full(MemoryCredentials):
+        def put(self, key: str, credential: Any) -> None:
+            if credential.token == "plk_2":
+                raise CredentialsError("no room")
+            super().put(key, credential)
+
+    keeper = keeper_of(Full(), clock)
+    clock.advance(3550)
+    keeper.heard()
+    played = play(keeper.current(), [proves, says({**TOKENS, "access_token": "plk_2"})], clock)
+    assert played.error is None
+    assert keeper.credential.token == "plk_2"

@@ -19,15 +19,15 @@ COMMANDS = {
     "token": "pairlock.cli.device.credential",
     "logout": "pairlock.cli.device.credential",
     "list": "pairlock.cli.device.credential",
-    "serve": "pairlock.cli.serve",
-    "requests": "pairlock.cli.requests",
-    "devices": "pairlock.cli.devices",
-    "code": "pairlock.cli.codes",
-    "qr": "pairlock.cli.codes",
-    "window": "pairlock.cli.window",
-    "audit": "pairlock.cli.audit",
-    "keys": "pairlock.cli.keys",
-    "doctor": "pairlock.cli.doctor",
+    "serve": "pairlock.cli.service.serve",
+    "requests": "pairlock.cli.operator.requests",
+    "devices": "pairlock.cli.operator.devices",
+    "code": "pairlock.cli.operator.codes",
+    "qr": "pairlock.cli.operator.codes",
+    "window": "pairlock.cli.operator.window",
+    "audit": "pairlock.cli.operator.audit",
+    "keys": "pairlock.cli.operator.keys",
+    "doctor": "pairlock.cli.examination.doctor",
     "completion": "pairlock.cli.completion",
 }
 DEVICE_SIDE = ("pair", "login", "whoami", "token", "logout", "list")
@@ -72,8 +72,8 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         terminal.note("Interrupted.")
         return outcomes.INTERRUPTED
-    except BrokenPipeError:  # whoever read us has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):  # whoever read us has enough; click and rich would call that a failure
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing more is written there, at the end of the process either
         return outcomes.DONE
     except (PairlockError, OSError) as error:
         return _failed(terminal, error)

@@ -123,6 +123,10 @@ class DeviceAnswer(Said, frozen=True):
     name: str
     permissions: dict[str, list[str]]
 
+    def __post_init__(self) -> None:
+        Permissions.parse(self.permissions)
+        super().__post_init__()
+
 
 class WhoAmIAnswer(Said, frozen=True):
     device: DeviceAnswer

@@ -14,7 +14,7 @@ from pairlock.client import answers
 from pairlock.client.answers import AWAY, TokenAnswer
 from pairlock.client.credentials import Credential
 from pairlock.client.discovery import check_identity
-from pairlock.client.exchange import Call, Do, Exchange, T, Unbroken, Wait
+from pairlock.client.exchange import Answer, Call, Do, Exchange, T, Unbroken, Wait
 from pairlock.client.storage import Credentials, Draft
 from pairlock.errors import (
     CredentialsError,
@@ -43,6 +43,7 @@ class Keeper:
         self, credentials: Credentials, key: str, credential: Credential, clock: Callable[[], float] = time.time
     ) -> None:
         self.credential = credential
+        self._changes = 0  # of it, so that nobody puts an older one back
         self.key = key
         self.credentials = credentials
         self._identified_at: float | None = None  # or heard of since; None: nobody knows who is at its address now
@@ -57,21 +58,23 @@ class Keeper:
 
         Raises AnotherServer, PairAgain, NotPaired, CredentialsError, Unreachable.
         """
+        credential = self.credential
         if not self._is_identified():
-            yield from self._identify()
-        if self.credential.is_due(self._clock()):
+            yield from self._identify(credential)
+        if credential.is_due(self._clock()):
             try:
-                yield from self._fresh(None)
+                return (yield from self._fresh(None))
             except (*AWAY, CredentialsError):
-                if self.credential.expires_at <= self._clock():
+                if credential.expires_at <= self._clock():
                     raise  # otherwise it still counts for a moment
-        return self.credential
+        return credential
 
     def after_refusal(self, refused: str) -> Exchange[Credential]:
         """The credential after a server has refused this token of it: another has a newer one, or it is refreshed."""
-        if self.credential.token == refused:
-            yield from self._fresh(refused)
-        return self.credential
+        credential = self.credential
+        if credential.token == refused or credential.is_due(self._clock()):
+            return (yield from self._fresh(refused))
+        return credential
 
     def heard(self) -> None:
         """The server has just answered."""
@@ -91,69 +94,82 @@ class Keeper:
         """Drop the credential where it is kept."""
         yield from in_turn(self.credentials, self._remove)
 
-    def _identify(self) -> Exchange[None]:
+    def _identify(self, kept: Credential) -> Exchange[None]:
         self.lost()  # as long as it has not said so
-        kept = self.credential
         yield from check_identity(kept.url, kept.server.id, device_id=kept.device_id, refresh_token=kept.refresh_token)
         self.heard()
 
-    def _fresh(self, refused: str | None) -> Exchange[None]:
+    def _fresh(self, refused: str | None) -> Exchange[Credential]:
         """What is kept, once it has another token than the one that was refused, and one that is not due."""
-        while not (yield from self._was_refreshed(refused)):
-            if self.credential.refresh_token is None:
-                yield from self._identify()
+        while not self._counts((kept := (yield from self._look())), refused):
+            if kept.refresh_token is None:
+                yield from self._identify(kept)
                 raise self.pair_again()
-            if (yield Unbroken(self._refreshed_in_turn(refused))):
-                return
+            refreshed: Credential | None = yield Unbroken(self._refreshed_in_turn(refused))
+            if refreshed is not None:
+                return refreshed
             yield Wait(LOOK_AGAIN)
+        return kept
 
-    def _refreshed_in_turn(self, refused: str | None) -> Exchange[bool]:
-        """Whether it is our turn; if it is, it is refreshed. Cut short, this could lose the token that counts."""
+    def _refreshed_in_turn(self, refused: str | None) -> Exchange[Credential | None]:
+        """The same if it is our turn, else None. Cut short, this could lose the token that counts."""
         release: Callable[[], None] | None = yield Do(self.credentials.try_lock)
         if release is None:
-            return False
+            return None
         try:
-            if not (yield from self._was_refreshed(refused)):
-                yield from self._identify()  # a refusal says nothing of who refused
-                yield from self._refresh()
+            if not self._counts((kept := (yield from self._look())), refused):
+                yield from self._identify(kept)  # a refusal says nothing of who refused
+                kept = yield from self._refresh(kept)
         finally:
             release()
-        return True
+        return kept
 
-    def _was_refreshed(self, refused: str | None) -> Exchange[bool]:
-        """Whether what is kept now has a token that counts, as far as can be seen."""
-        kept = yield Do(self._load)
+    def _look(self) -> Exchange[Credential]:
+        """What is kept now."""
+        changes = self._changes
+        kept: Credential | None = yield Do(partial(self.credentials.load, self.key))
         if kept is None:
             raise NotPaired(f"the credential for {self.credential.url} is no longer kept: this device was logged out")
-        self.credential = kept
+        if self._changes == changes:
+            self._change(kept)
+        return kept
+
+    def _change(self, credential: Credential) -> None:
+        self.credential = credential
+        self._changes += 1
+
+    def _counts(self, kept: Credential, refused: str | None) -> bool:
+        """Whether it has a token that counts, as far as can be seen."""
         return kept.token != refused and not kept.is_due(self._clock())
 
-    def _refresh(self) -> Exchange[None]:
+    def _refresh(self, kept: Credential) -> Exchange[Credential]:
         with ExitStack() as opened:
             draft: Draft = yield Do(lambda: opened.enter_context(self.credentials.drafting()))
-            answer = yield from self._ask()
-            self.credential = self.credential.refreshed(answer, self._clock())
-            yield Do(lambda: draft.put(self.key, self.credential))
-
-    def _ask(self) -> Exchange[TokenAnswer]:
-        url = f"{self.credential.url}/token"
-        form = {"grant_type": REFRESH_GRANT, "refresh_token": self.credential.refresh_token or ""}
-        if self.credential.client_id:
-            form["client_id"] = self.credential.client_id
-        call = Call(method="POST", url=url, form=form, timeout=REFRESH_TIMEOUT)
-        for attempt in range(1, ATTEMPTS + 1):
+            refreshed = kept.refreshed((yield from self._ask(kept)), self._clock())
             try:
-                return answers.read((yield call), TokenAnswer, url)
-            except InvalidGrant as error:
-                raise self.pair_again() from error
-            except AWAY:
-                if attempt == ATTEMPTS:
-                    raise
-            yield Wait(attempt)
-        raise AssertionError
+                yield Do(partial(draft.put, self.key, refreshed))
+            finally:
+                self._change(refreshed)
+        return refreshed
 
-    def _load(self) -> Credential | None:
-        return self.credentials.load(self.key)
+    def _ask(self, kept: Credential) -> Exchange[TokenAnswer]:
+        url = f"{kept.url}/token"
+        form = {"grant_type": REFRESH_GRANT, "refresh_token": kept.refresh_token or ""}
+        if kept.client_id:
+            form["client_id"] = kept.client_id
+        call = Call(method="POST", url=url, form=form, timeout=REFRESH_TIMEOUT)
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return self._read((yield call))
+            except AWAY:
+                yield Wait(attempt)
+        return self._read((yield call))
+
+    def _read(self, answer: Answer) -> TokenAnswer:
+        try:
+            return answers.read(answer, TokenAnswer, self.credential.url)
+        except InvalidGrant as error:
+            raise self.pair_again() from error
 
     def _remove(self) -> None:
         with self.credentials.drafting() as draft:

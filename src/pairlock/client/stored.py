@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pairlock.client import addresses, answers, vault
 from pairlock.client.addresses import Address
@@ -86,7 +87,14 @@ def load(url: str, credentials: Credentials, clock: Callable[[], float] = time.t
 
 
 def resume(keeper: Keeper) -> Exchange[WhoAmIAnswer]:
-    """Make sure that a credential counts. Raises PairAgain, AnotherServer, Unreachable."""
+    """Make sure that a credential counts, and learn what it is today. Raises PairAgain, AnotherServer, Unreachable."""
+    answer = yield from _known(keeper)
+    told = {"name": answer.device.name, "permissions": answer.device.permissions}  # either may be changed any time
+    keeper.credential = replace(keeper.credential, **told)
+    return answer
+
+
+def _known(keeper: Keeper) -> Exchange[WhoAmIAnswer]:
     credential = yield from keeper.current()
     try:
         return (yield from _whoami(credential))

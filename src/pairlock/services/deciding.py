@@ -92,7 +92,7 @@ class Deciding:
 
     async def is_shown(self, request: PairingRequest) -> bool:
         """Whether this is the request of its source that displays show now; the others wait for their turn."""
-        return request.id in {each.id for each in _oldest(await self.pending(limit=MOST_SHOWN))}
+        return request.id in {each.id for each in first_of_each_source(await self.pending(limit=MOST_SHOWN))}
 
     async def look_up(self, user_code: str, *, by: Operator = APP, origin: Origin | None = None) -> PairingRequest:
         """The request that waits with this user code, typed in any form. Raises InvalidCode, TooManyRequests."""
@@ -191,7 +191,7 @@ class Deciding:
         with self._runtime.listening() as events:
             while going_on:
                 waiting = await self._runtime.persist(partial(self.pending, limit=MOST_SHOWN))
-                oldest = _oldest(waiting)
+                oldest = first_of_each_source(waiting)
                 for request in oldest:
                     if request.id not in shown:
                         yield request
@@ -248,8 +248,8 @@ class Deciding:
             raise DifferentNetwork
 
 
-def _oldest(waiting: list[PairingRequest]) -> list[PairingRequest]:
-    """Of requests that are listed newest first, the oldest of each source; the oldest first."""
+def first_of_each_source(waiting: list[PairingRequest]) -> list[PairingRequest]:
+    """Of requests that are listed newest first, the one of each source that is shown; the oldest first."""
     by_source = {source_of(request.origin.address) or request.id: request for request in waiting}
     return sorted(by_source.values(), key=lambda request: request.id)
 

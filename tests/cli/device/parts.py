@@ -25,6 +25,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from pairlock import Pairlock
+from pairlock._core.permissions import Permissions
 from pairlock._core.records import Origin, PairingRequest
 from pairlock.client import CredentialFile
 from pairlock.client.credentials import Credential
@@ -165,6 +166,10 @@ class House:
     def devices(self) -> list[str]:
         """The names of the devices that are paired, newest first."""
         return [device.name for device in self.do(self.pairlock.devices.list())]
+
+    def narrow(self, device_id: str, permissions: dict[str, list[str]]) -> None:
+        """Leave a device less than it has."""
+        self.do(self.pairlock.devices.narrow(device_id, Permissions.parse(permissions)))
 
     def revoke_all(self) -> None:
         """Shut all devices out."""

@@ -1,10 +1,11 @@
 """`pairlock login`: by a code that this device was given, or by one that it shows."""
 
 import asyncio
-import json
+import os
 import re
 import runpy
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +13,23 @@ from typing import Any
 
 import pytest
 
+from pairlock.cli.device import browsing
 from pairlock.cli.device.browsing import can_browse, opened, take
 from pairlock.cli.outcomes import DONE, EXPIRED, INTERRUPTED, REFUSED, USAGE
-from tests.cli.device.parts import GRANTED, Home, House, Typist, at_terminal, in_shell, meanwhile, typing, until
+from tests.cli.device.parts import GRANTED, Home, House, Typist, at_terminal, meanwhile, typing, until
 from tests.cli.parts import COMMAND, Cli, at_a_terminal, end_of, run_process
 from tests.services.parts import wrong
 
 PAIRED = f'Paired with Studio as "TV": {GRANTED}\n'
 WARNING = "warning: the code is a secret, and here it can be read in the list of processes and in the shell's history"
+BROWSER = """\
+#!/bin/sh
+echo loud
+echo loud >&2
+echo $$ > {folder}/process
+echo "$1" > {folder}/page
+exec sleep 120
+"""
 USER_CODE = re.compile(r"[B-Z]{4}-[B-Z]{4}")
 
 
@@ -37,12 +47,14 @@ def confirming(tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Path:
+def browser(tmp_path: Path) -> Iterator[Path]:
     """A browser that says a lot, notes which page it was given, and stays open; beside it what it notes."""
-    program = tmp_path / "browser"
-    program.write_text(f'#!/bin/sh\necho loud; echo loud >&2\necho "$1" > {tmp_path}/page\nexec sleep 120\n')
+    program, process = tmp_path / "browser", tmp_path / "process"
+    program.write_text(BROWSER.format(folder=tmp_path))
     program.chmod(0o755)
-    return program
+    yield program
+    if process.exists():
+        os.kill(int(process.read_text()), signal.SIGKILL)
 
 
 # A code that was handed out
@@ -287,7 +299,7 @@ def test_one_that_succeeds_or_stays_open_has(monkeypatch: pytest.MonkeyPatch) ->
     assert take("http://127.0.0.1/") is True
     monkeypatch.setattr(sys, "argv", ["browsing", "http://127.0.0.1/"])
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module("pairlock.cli.device.browsing", run_name="__main__", alter_sys=False)
+        runpy.run_path(browsing.__file__, run_name="__main__")
     assert ended.value.code is False
 
 

@@ -1,6 +1,6 @@
 """Opens a page where whoever sits here sees it.
 
-`python -m pairlock.cli.device.browsing URL` does so, and ends: a browser of its own has no part in our terminal, and may
+`python -m pairlock.cli.device.browsing URL` does so, and ends: a browser of its own has no part in our terminal and may
 stay open for as long as it likes.
 """
 

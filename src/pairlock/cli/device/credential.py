@@ -3,7 +3,7 @@
 import click
 
 from pairlock.cli.device.holding import Holding, device_command, finished, shown
-from pairlock.cli.listing import aligned
+from pairlock.cli.operator.listing import aligned
 from pairlock.cli.outcomes import NoSuch
 from pairlock.cli.terminal import Terminal, spoken
 from pairlock.client import aio

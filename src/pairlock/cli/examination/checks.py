@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from pairlock._core.keys import MIN_KEY_BYTES
 from pairlock._core.permissions import Permissions
-from pairlock.cli.operating import DEFAULT_STORE, key_file_of
+from pairlock.cli.operator.operating import DEFAULT_STORE, key_file_of
 from pairlock.cli.terminal import spoken
 from pairlock.client.storage import CredentialFile
 from pairlock.configuration import Configuration, read_configuration, unknown_variables

@@ -7,10 +7,10 @@ import click
 
 from pairlock._core.records import AuditEvent
 from pairlock._core.wire import event_answer, pending_answer
-from pairlock.cli.banner import WIDTH, Banner
-from pairlock.cli.display_story import Story, details, lines
+from pairlock.cli.service.banner import WIDTH, Banner
+from pairlock.cli.service.story import Story, details, lines
+from pairlock.cli.service.watching import Clock, Scene, Shown, watch
 from pairlock.cli.terminal import Terminal
-from pairlock.cli.watching import Clock, Scene, Shown, watch
 from pairlock.facade import Pairlock
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pairlock._core.records import AuditEvent
 from pairlock.cli import outcomes
-from pairlock.cli.checks import Finding, ok, problem, size_of, store_url, warning
+from pairlock.cli.examination.checks import Finding, ok, problem, size_of, store_url, warning
 from pairlock.cli.moments import moment, second
 from pairlock.cli.terminal import countdown
 from pairlock.configuration import Configuration

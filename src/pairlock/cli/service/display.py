@@ -9,9 +9,9 @@ from rich.text import Text
 
 from pairlock._core.records import AuditEvent, PairingRequest
 from pairlock._core.windows import is_open
-from pairlock.cli.display_story import Story, details, lines
+from pairlock.cli.service.story import Story, details, lines
+from pairlock.cli.service.watching import Scene
 from pairlock.cli.terminal import countdown, safe
-from pairlock.cli.watching import Scene
 
 STEADY = 0.7  # seconds in which keys do not decide, once another request stands where they are aimed at
 DIGITS = "123456789"

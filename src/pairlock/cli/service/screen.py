@@ -12,10 +12,10 @@ from rich.live import Live
 
 from pairlock._core.operators import Operator
 from pairlock._core.records import AuditEvent
-from pairlock.cli.banner import WIDTH, Banner
-from pairlock.cli.display import LiveDisplay, Pressed
 from pairlock.cli.outcomes import line
-from pairlock.cli.watching import Clock, Scene, until_one_ends, watch
+from pairlock.cli.service.banner import WIDTH, Banner
+from pairlock.cli.service.display import LiveDisplay, Pressed
+from pairlock.cli.service.watching import Clock, Scene, until_one_ends, watch
 from pairlock.errors import AlreadyDecided, PairlockError
 from pairlock.facade import Pairlock
 

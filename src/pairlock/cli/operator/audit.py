@@ -7,9 +7,9 @@ import click
 
 from pairlock._core.records import AuditEvent, EventType
 from pairlock._core.wire import event_answer
-from pairlock.cli.finding import find_device, is_id
 from pairlock.cli.moments import second
-from pairlock.cli.operating import Operating, operator_command
+from pairlock.cli.operator.finding import find_device, is_id
+from pairlock.cli.operator.operating import Operating, operator_command
 from pairlock.cli.terminal import Terminal, safe, spoken
 
 PAGE = 500  # events that are read at once

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pairlock._core.sources import parse_address
-from pairlock.cli.checks import Finding, ok, problem, warning
-from pairlock.cli.listening import check_certificate
+from pairlock.cli.examination.checks import Finding, ok, problem, warning
 from pairlock.cli.moments import moment
+from pairlock.cli.service.listening import check_certificate
 from pairlock.cli.terminal import safe
 from pairlock.configuration import Configuration
 from pairlock.errors import ConfigurationError

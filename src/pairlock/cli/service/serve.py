@@ -14,16 +14,16 @@ from rich.console import Console
 
 from pairlock._core.permissions import Permissions
 from pairlock.asgi.calls import OperatorHook, operator_token
-from pairlock.cli.app_loading import App, load_app, nothing
-from pairlock.cli.banner import Banner, described_store, warning
 from pairlock.cli.command import command
-from pairlock.cli.display_lines import JSONDisplay, PlainDisplay, QuietDisplay
-from pairlock.cli.display_screen import Screen
-from pairlock.cli.listening import Place, check_certificate, listen, place_of
-from pairlock.cli.operating import CONFIG, DEFAULT_STORE, STORE, this_operator
+from pairlock.cli.operator.operating import CONFIG, DEFAULT_STORE, STORE, this_operator
 from pairlock.cli.patterns import takes_permissions
-from pairlock.cli.serving import Display, Service, logging_to, stop
-from pairlock.cli.serving import serve as serve_until_stopped
+from pairlock.cli.service.app_loading import App, load_app, nothing
+from pairlock.cli.service.banner import Banner, described_store, warning
+from pairlock.cli.service.lines import JSONDisplay, PlainDisplay, QuietDisplay
+from pairlock.cli.service.listening import Place, check_certificate, listen, place_of
+from pairlock.cli.service.screen import Screen
+from pairlock.cli.service.server import Display, Service, logging_to, stop
+from pairlock.cli.service.server import serve as serve_until_stopped
 from pairlock.cli.terminal import Terminal
 from pairlock.configuration import Configuration, read_configuration
 from pairlock.errors import ConfigurationError

@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 from rich.text import Text
 
-from pairlock.cli.checks import Finding, check_configuration, check_files, check_keys, check_permissions
 from pairlock.cli.command import command
-from pairlock.cli.operating import CONFIG, STORE
+from pairlock.cli.examination.checks import Finding, check_configuration, check_files, check_keys, check_permissions
+from pairlock.cli.examination.store_checks import check_store
+from pairlock.cli.examination.tls_checks import check_tls
+from pairlock.cli.operator.operating import CONFIG, STORE
 from pairlock.cli.outcomes import DONE, FAILED
-from pairlock.cli.store_checks import check_store
 from pairlock.cli.terminal import Terminal
-from pairlock.cli.tls_checks import check_tls
 
 STYLES = {"ok": "green", "warning": "bold yellow", "problem": "bold red"}
 

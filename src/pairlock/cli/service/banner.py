@@ -10,7 +10,7 @@ from msgspec import Struct
 from pairlock._core.permissions import Permissions
 from pairlock._core.windows import Window
 from pairlock._core.wire import shown_permissions, window_answer
-from pairlock.cli.listening import Place
+from pairlock.cli.service.listening import Place
 from pairlock.cli.terminal import countdown, spoken
 from pairlock.stores import open_store
 from pairlock.stores.memory import MemoryStore

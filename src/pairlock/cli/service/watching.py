@@ -1,7 +1,7 @@
 """Follows what waits for a decision, for the displays of `pairlock serve`."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -10,12 +10,11 @@ from msgspec import Struct
 from pairlock._core.permissions import Permissions
 from pairlock._core.records import AuditEvent, PairingRequest
 from pairlock._core.requests import grantable
-from pairlock._core.sources import source_of
 from pairlock._core.windows import Window
 from pairlock.cli.outcomes import line
 from pairlock.errors import PairlockError
 from pairlock.facade import Pairlock
-from pairlock.services.deciding import MOST_SHOWN
+from pairlock.services.deciding import MOST_SHOWN, first_of_each_source
 
 WHILE_ASKED = 1.0  # seconds between looks; wrong PINs are counted without an event
 WHILE_QUIET = 5.0
@@ -73,12 +72,6 @@ async def look(pairlock: Pairlock) -> Scene:
         await pairlock.window.status(),
         await pairlock.pin_guesses.is_held(),
     )
-
-
-def first_of_each_source(waiting: Sequence[PairingRequest]) -> list[PairingRequest]:
-    """Of requests that are listed newest first, the one of each source that is shown; the oldest first."""
-    by_source = {source_of(request.origin.address) or request.id: request for request in waiting}
-    return sorted(by_source.values(), key=lambda request: request.id)
 
 
 def stirs(event: AuditEvent) -> bool:

@@ -14,11 +14,11 @@ from rich.panel import Panel
 from pairlock._core.methods import ONE_TIME_CODE, QR, grouped
 from pairlock._core.permissions import Permissions
 from pairlock._core.wire import code_answer
-from pairlock.cli.operating import Operating, operator_command
+from pairlock.cli.operator.operating import Operating, operator_command
+from pairlock.cli.operator.redeeming import wait_until_redeemed
+from pairlock.cli.operator.saving import save
 from pairlock.cli.outcomes import DONE, FAILED
 from pairlock.cli.patterns import takes_permissions
-from pairlock.cli.redeeming import wait_until_redeemed
-from pairlock.cli.saving import save
 from pairlock.cli.terminal import Terminal, spoken
 from pairlock.errors import PairlockError
 from pairlock.services.codes import LIVES, uri_of

@@ -14,8 +14,8 @@ from msgspec import Struct
 from rich.console import Console
 from rich.text import Text
 
-from pairlock.cli.app_loading import App
-from pairlock.cli.banner import Banner
+from pairlock.cli.service.app_loading import App
+from pairlock.cli.service.banner import Banner
 from pairlock.configuration import Serving
 from pairlock.errors import PairlockError
 from pairlock.facade import Pairlock

@@ -8,7 +8,7 @@ from msgspec import UNSET
 from pairlock._core.windows import Window
 from pairlock._core.wire import window_answer
 from pairlock.cli.moments import time_of_day
-from pairlock.cli.operating import Operating, operator_command
+from pairlock.cli.operator.operating import Operating, operator_command
 from pairlock.cli.terminal import Terminal, countdown, safe
 from pairlock.services.windows import LONGEST
 

@@ -6,8 +6,8 @@ from pairlock._core.methods import METHODS
 from pairlock._core.records import AuditEvent, EventType, PairingRequest
 from pairlock._core.requests import attempts_left, seconds_left, state_at
 from pairlock._core.states import State
+from pairlock.cli.service.watching import Scene, Shown
 from pairlock.cli.terminal import countdown, safe, spoken
-from pairlock.cli.watching import Scene, Shown
 
 METHOD_WORDS = {"pin": "PIN", "device_code": "device code", "one_time_code": "one-time code", "qr": "QR code"}
 LONGEST_AGENT = 60

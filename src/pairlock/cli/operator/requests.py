@@ -8,13 +8,13 @@ from pairlock._core.permissions import NOTHING, Permissions
 from pairlock._core.records import PairingRequest
 from pairlock._core.requests import attempts_left, grantable, seconds_left
 from pairlock._core.wire import pending_answer
-from pairlock.cli.finding import By, Found, find_request
 from pairlock.cli.moments import moment
-from pairlock.cli.operating import Operating, operator_command
+from pairlock.cli.operator.finding import By, Found, find_request
+from pairlock.cli.operator.operating import Operating, operator_command
+from pairlock.cli.operator.window import HELD, is_known, opened_by
 from pairlock.cli.outcomes import DONE, FAILED, REFUSED
 from pairlock.cli.patterns import takes_permissions
 from pairlock.cli.terminal import Terminal, countdown, safe, spoken
-from pairlock.cli.window import HELD, is_known, opened_by
 from pairlock.errors import PinHeld
 from pairlock.services.deciding import MOST_SHOWN
 

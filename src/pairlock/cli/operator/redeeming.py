@@ -8,7 +8,7 @@ from pairlock._core.records import PairingRequest
 from pairlock._core.requests import state_at
 from pairlock._core.states import LIVE, State
 from pairlock._core.wire import code_answer
-from pairlock.cli.operating import Operating
+from pairlock.cli.operator.operating import Operating
 from pairlock.cli.outcomes import DONE, EXPIRED, INTERRUPTED, REFUSED
 from pairlock.cli.terminal import Terminal, countdown, safe
 from pairlock.errors import AlreadyRedeemed, TemporarilyUnavailable

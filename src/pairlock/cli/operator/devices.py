@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from pairlock._core.permissions import NOTHING, Permissions
 from pairlock._core.records import Device, EventType
 from pairlock._core.wire import device_answer
-from pairlock.cli.finding import find_device
-from pairlock.cli.listing import PAGE, aligned, pages, print_list
 from pairlock.cli.moments import ago, moment
-from pairlock.cli.operating import Operating, operator_command
+from pairlock.cli.operator.finding import find_device
+from pairlock.cli.operator.listing import PAGE, aligned, pages, print_list
+from pairlock.cli.operator.operating import Operating, operator_command
 from pairlock.cli.outcomes import DONE, FAILED
 from pairlock.cli.patterns import takes_permissions
 from pairlock.cli.terminal import Terminal, safe, spoken

@@ -9,9 +9,9 @@ from pairlock._core.codes import BASE20, ID_SYMBOLS
 from pairlock._core.methods import DEVICE_CODE
 from pairlock._core.names import clean_text, fold
 from pairlock._core.records import Device, PairingRequest
-from pairlock.cli.listing import PAGE, aligned
 from pairlock.cli.moments import ago, moment
-from pairlock.cli.operating import Operating
+from pairlock.cli.operator.listing import PAGE, aligned
+from pairlock.cli.operator.operating import Operating
 from pairlock.cli.outcomes import NoSuch
 from pairlock.cli.terminal import countdown, safe
 from pairlock.errors import NotFound

@@ -12,8 +12,8 @@ from pairlock._core.events import service_event
 from pairlock._core.keys import Keys
 from pairlock._core.records import EventType
 from pairlock.cli.command import command
-from pairlock.cli.listing import aligned
-from pairlock.cli.operating import (
+from pairlock.cli.operator.listing import aligned
+from pairlock.cli.operator.operating import (
     CONFIG,
     DEFAULT_STORE,
     NO_KEYS,

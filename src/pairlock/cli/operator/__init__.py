@@ -1,0 +1,1 @@
+"""Commands of an operator: they work on the service's store, beside running servers."""

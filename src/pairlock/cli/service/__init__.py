@@ -1,0 +1,1 @@
+"""`pairlock serve`: the server, and the displays of who asks to be let in."""
