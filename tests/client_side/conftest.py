@@ -16,7 +16,9 @@ from tests.client_side.sides import KINDS, Side, opened_side
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test finds or leaves anything at the home of whoever runs it."""
-    for name in [name for name in os.environ if name.startswith(("PAIRLOCK_", "XDG_"))]:
+    for name in [
+        name for name in os.environ if name.startswith(("PAIRLOCK_", "XDG_")) or name.lower().endswith("_proxy")
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return tmp_path / "home"

@@ -77,6 +77,7 @@ class House:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
         self.port = settings.pop("port", None) or free_port()
+        self.tls: tuple[Path, Path] | None = settings.pop("tls", None)
         self.seen: list[Seen] = []
         self.instead: dict[str, ASGIApp] = {}  # who answers at a path in its place
         self._gates: dict[str, threading.Event] = {}
@@ -93,7 +94,7 @@ class House:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -107,7 +108,14 @@ class House:
         self.pairlock = Pairlock(**self.settings)
         app = self._listening(self.pairlock.protect(Starlette(routes=ROUTES)))
         config = uvicorn.Config(
-            app, "127.0.0.1", self.port, log_level="critical", ws="websockets-sansio", timeout_graceful_shutdown=1
+            app,
+            "127.0.0.1",
+            self.port,
+            log_level="critical",
+            ws="websockets-sansio",
+            timeout_graceful_shutdown=1,
+            ssl_certfile=self.tls and self.tls[0],
+            ssl_keyfile=self.tls and self.tls[1],
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -193,6 +201,7 @@ class House:
         async def whole() -> None:
             self._loop = asyncio.get_running_loop()
             await self._server.serve()
+            await asyncio.sleep(0.1 if self.tls else 0)  # TLS says good-bye
 
         asyncio.run(whole())
 

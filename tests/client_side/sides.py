@@ -38,8 +38,12 @@ class Side:
 
     def closing(self, http: Any) -> Any:
         """The same, closed after the test."""
-        self._opened.callback(self.do, http.close if self.portal is None else http.aclose)
+        self._opened.callback(self.close, http)
         return http
+
+    def close(self, http: Any) -> None:
+        """Close an HTTP client."""
+        self.do(http.close if self.portal is None else http.aclose)
 
     def entered(self, pairing: Any) -> AbstractContextManager[Any]:
         """For `with`."""

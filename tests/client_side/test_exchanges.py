@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from pairlock import Permissions
 from pairlock.client import pairing
 from pairlock.client.addresses import parse
-from pairlock.client.answers import ServerAnswer, TokenAnswer
+from pairlock.client.answers import DeviceCodeAnswer, ServerAnswer, StartedAnswer, TokenAnswer
 from pairlock.client.discovery import Service, find
 from pairlock.client.exchange import Answer, Call
 from pairlock.client.pairing import Asking, DeviceCode, Progress
@@ -494,8 +495,11 @@ def test_secrets_are_in_no_repr() -> None:
         repr(started),
         repr(Call(method="GET", url="x", headers={"a": "s3cret"})),
     ]
+    shown += [repr(msgspec.convert(STARTED, StartedAnswer)), repr(msgspec.convert(SHOWN, DeviceCodeAnswer))]
     shown.append(repr(play(started.cancel(), [Answer(204, {}, b"")], clock).calls))
-    assert not any(secret in text for text in shown for secret in ("plk_token", "plr_refresh", "s3cret"))
+    assert not any(
+        secret in text for text in shown for secret in ("plk_token", "plr_refresh", "s3cret", "01request.code")
+    )
 
 
 # Finding the service

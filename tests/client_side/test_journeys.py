@@ -147,7 +147,8 @@ def test_by_default_the_code_is_printed(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_without_a_client_of_the_callers_there_is_a_new_one(side: Side, house: House, file: CredentialFile) -> None:
-    first = side.closing(side.do(side.module.redeem, house.url, house.code(), credentials=file))
+    with side.entered(side.do(side.module.pair, house.url, credentials=file)) as asked:
+        first = side.closing(side.do(asked.submit_pin, house.pin()))
     again = side.closing(side.do(side.module.connect, house.url, credentials=file))
     for client in (first, again):
         assert side.get(client, "/sensors/a").status_code == 200

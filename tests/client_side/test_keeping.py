@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 import httpx
+import msgspec
 import pytest
 from msgspec.structs import replace
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -22,8 +23,11 @@ from pairlock import Permissions
 from pairlock._core.records import EventType
 from pairlock._core.refresh import REPLAY_WITHIN
 from pairlock.client import CredentialFile, MemoryCredentials, PairlockAuth, aio, connect, redeem
+from pairlock.client.answers import TokenAnswer
+from pairlock.client.credentials import Credential
 from pairlock.client.exchange import Do
 from pairlock.client.keeping import Keeper
+from pairlock.client.stored import Wanted, keep, load
 from pairlock.errors import (
     AnotherServer,
     CredentialsError,
@@ -35,7 +39,7 @@ from pairlock.errors import (
 )
 from pairlock.testing import FakeClock
 from tests.client_side.house import DEADLINE, House, Seen, Stranger, eventually
-from tests.client_side.parts import TOKENS, credential, play, proves, refresh_token, says
+from tests.client_side.parts import TOKENS, credential, play, proves, refresh_token, says, service
 from tests.client_side.sides import Side
 from tests.client_side.writers import put
 
@@ -162,6 +166,23 @@ def test_after_a_narrowing_it_may_do_less_and_goes_on(
     clock.advance(3600)
     assert side.get(paired, "/sensors/a").status_code == 200
     assert paired.auth.credential.granted == less
+
+
+def test_connecting_refreshes_what_is_refused_and_believes_a_second_refusal(
+    side: Side, house: House, file: CredentialFile
+) -> None:
+    out_of_step(side, house, file)
+    assert side.get(side.connect(house.url, credentials=file), "/sensors/a").status_code == 200
+    assert refreshes(house) == 1
+    house.instead["/pair/whoami"] = JSONResponse({"error": "invalid_token"}, 401)
+    with pytest.raises(PairAgain):
+        side.connect(house.url, credentials=file)
+
+
+def test_a_client_with_an_address_of_its_own_keeps_it(side: Side, house: House, file: CredentialFile) -> None:
+    mine = side.http(base_url=f"{house.url}/sensors")
+    side.redeem(house.url, house.code(), credentials=file, http=mine)
+    assert side.get(mine, "/a").status_code == 200
 
 
 # Together
@@ -621,3 +642,40 @@ def test_what_was_refreshed_and_cannot_be_written_down_is_at_least_remembered(cl
     played = play(keeper.current(), [proves, says({**TOKENS, "access_token": "plk_2"})], clock)
     assert played.error is None
     assert keeper.credential.token == "plk_2"
+
+
+def test_whoever_was_refused_takes_what_another_has_refreshed_meanwhile(clock: FakeClock) -> None:
+    keeper = keeper_of(MemoryCredentials(), clock)
+    played = play(keeper.after_refusal("plk_old"), [], clock)
+    assert played.result == keeper.credential
+
+
+def test_what_paired_by_a_device_code_refreshes_and_is_given_back_as_that_client(clock: FakeClock) -> None:
+    memory = MemoryCredentials()
+    keeper = keeper_of(memory, clock)
+    memory.put("key", replace(keeper.credential, client_id="tv"))
+    clock.advance(3600)
+    keeper.heard()
+    tokens = {**TOKENS, "refresh_token": refresh_token("2")}
+    played = play(keeper.current(), [proves, says(tokens)], clock)
+    assert played.calls[1].form == {
+        "grant_type": "refresh_token",
+        "refresh_token": refresh_token("1"),
+        "client_id": "tv",
+    }
+    wanted = Wanted(credentials=memory, replace=True, clock=clock)
+    answer = msgspec.convert(TOKENS, TokenAnswer)
+    given_back = play(keep(service(), answer, wanted), [says({})], clock).calls
+    assert [(call.url, call.form) for call in given_back] == [
+        ("http://192.168.1.100:7330/pair/revoke", {"token": refresh_token("2"), "client_id": "tv"})
+    ]
+
+
+def test_what_is_forgotten_while_it_is_looked_up_is_not_paired() -> None:
+    class Forgetful(MemoryCredentials):
+        def load(self, key: str) -> Credential | None:
+            return None
+
+    memory = Forgetful()
+    memory.put("key", credential("http://127.0.0.1:8000/pair"))
+    assert isinstance(play(load("127.0.0.1:8000", memory), []).error, NotPaired)

@@ -16,7 +16,7 @@ import pytest
 from pairlock.client import CredentialFile, MemoryCredentials, default_path
 from pairlock.client.drivers import run
 from pairlock.client.keeping import in_turn
-from pairlock.client.storage import _settings_folder
+from pairlock.client.storage import _settings_folder, _sync_folder
 from pairlock.errors import CredentialsError
 from tests.client_side.house import DEADLINE
 from tests.client_side.parts import credential
@@ -105,6 +105,18 @@ def test_the_environment_may_name_another(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_it_says_where_it_is_and_nothing_more(file: CredentialFile) -> None:
     put(file, KEY, "plk_secret")
     assert repr(file) == f"<CredentialFile {file.path}>"
+
+
+def test_a_home_that_nobody_knows_is_told() -> None:
+    with pytest.raises(CredentialsError, match="PAIRLOCK_CREDENTIALS"):
+        CredentialFile("~nobody-of-this-name/tokens.json")
+
+
+def test_where_folders_cannot_be_opened_a_rename_has_to_last_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "name", "nt")
+    _sync_folder(tmp_path / "none")
 
 
 def test_a_user_without_a_home_is_told_what_to_set() -> None:

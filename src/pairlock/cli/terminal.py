@@ -1,10 +1,12 @@
 """What commands print and ask: answers on stdout, everything else on stderr; JSON when asked for."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +20,7 @@ class Terminal:
     """Where a command speaks. Text of strangers goes through `safe`; markup is never interpreted."""
 
     def __init__(self, *, as_json: bool) -> None:
+        _open_missing_streams()
         self.as_json = as_json
         self.out = _console(stderr=False)
         self.err = _console(stderr=True)
@@ -97,6 +100,13 @@ def _interruptible() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _open_missing_streams() -> None:
+    """Open those that whoever called us has closed: nothing comes from there, and nobody hears what is said."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  # open as long as we run
 
 
 def _console(*, stderr: bool) -> Console:

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+import anyio
+
 from pairlock.client import journeys
 from pairlock.client.answers import TokenAnswer
 from pairlock.client.auth import PairlockAuth
@@ -41,6 +43,9 @@ __all__ = [
 ]
 
 
+LEAVING = 5.0  # seconds that withdrawing a request may take
+
+
 class Pairing(Request):
     """A pairing request of this device, by `pair()`. Left by `async with`, it is cancelled unless it succeeded."""
 
@@ -73,10 +78,11 @@ class Pairing(Request):
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if not self._is_done:
-            with suppress(PairlockError):  # it ends by itself
-                await self.cancel()
-        await self._close()
+        with anyio.move_on_after(LEAVING, shield=True):  # whoever was cancelled withdraws it too
+            if not self._is_done:
+                with suppress(PairlockError):  # it ends by itself
+                    await self.cancel()
+            await self._close()
 
     async def _close(self) -> None:
         if self._how.get("http") is None:

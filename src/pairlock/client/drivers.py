@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from pairlock.client.exchange import Answer, Call, Do, Effect, Exchange, Tell, Unbroken, Wait
+from pairlock.client.exchange import Answer, Call, Do, Effect, Exchange, Tell, Wait
 from pairlock.client.libraries import library_of
 from pairlock.errors import NotPairlock, Unreachable
 
@@ -73,9 +73,9 @@ def _do(effect: Effect, http: Any) -> Any:
             return function()
         case Tell(function, what):
             return function(what)
-        case Unbroken(exchange):
+        case _:
             with ThreadPoolExecutor(1) as thread:  # an interrupt meets who waits, not what is done
-                return thread.submit(run, exchange, http).result()
+                return thread.submit(run, effect.exchange, http).result()
 
 
 async def _ado(effect: Effect, http: Any) -> Any:
@@ -89,8 +89,8 @@ async def _ado(effect: Effect, http: Any) -> Any:
         case Tell(function, what):
             told = function(what)
             return await told if inspect.isawaitable(told) else told
-        case Unbroken(exchange):
-            return await _unbroken(arun(exchange, http))
+        case _:
+            return await _unbroken(arun(effect.exchange, http))
 
 
 async def _unbroken(doing: Coroutine[Any, Any, T]) -> T:
@@ -101,13 +101,12 @@ async def _unbroken(doing: Coroutine[Any, Any, T]) -> T:
         with anyio.CancelScope(shield=True):
             return await doing
     task, cancelled = asyncio.ensure_future(doing), None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        except Exception:  # noqa: BLE001  # it is told below
-            break
+    with anyio.CancelScope(shield=True):  # a scope that is cancelled would say so at every turn of the loop
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
     if cancelled is not None and not task.cancelled():
         task.exception()  # is nobody's any more
         raise cancelled

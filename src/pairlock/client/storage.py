@@ -188,9 +188,9 @@ class _FileDraft:
 
     def remove(self, key: str) -> None:
         found = self._document.credentials().get(key)
-        self._replace(self._document.without(key))
         if found is not None and found.keyring:
             vault.forget(key)
+        self._replace(self._document.without(key))
 
     def _replace(self, document: Document) -> None:
         _write(self._handle, document.encode())

@@ -46,7 +46,7 @@ async def token(*, terminal: Terminal, holding: Holding, url: str | None) -> Non
 @URL
 @click.option("--forget", is_flag=True, help="Forget it here without revoking it; for a service that is gone.")
 async def logout(*, terminal: Terminal, holding: Holding, url: str | None, forget: bool) -> None:
-    """Revoke this device at the service, then forget its credential.
+    """Revoke this device, and forget its credential.
 
     Where the service cannot be reached nothing is forgotten.
     """

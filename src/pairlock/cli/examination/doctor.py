@@ -23,7 +23,7 @@ STYLES = {"ok": "green", "warning": "bold yellow", "problem": "bold red"}
 @CONFIG
 @STORE
 async def doctor(*, terminal: Terminal, config: Path | None, store: str | None) -> int:
-    """Check the whole set-up: configuration, store, keys, clock, TLS and permissions of files.
+    """Check settings, store, keys, clock, TLS and files.
 
     No store and no keys are made. The exit code is 1 if there is a problem.
     """

@@ -101,10 +101,10 @@ async def qr(
     svg: Path | None,
     png: Path | None,
 ) -> int:
-    """Show a QR code that lets one device in, and say who came in with it.
+    """Show a QR code, and say who came in with it.
 
-    It grants default_permissions of the settings unless --read and --write say what. Whoever sees the picture can
-    come in with it: a file is for its owner only. Ctrl-C withdraws the code.
+    It lets one device in, and grants default_permissions of the settings unless --read and --write say what. Whoever
+    sees the picture can come in with it: a file is for its owner only. Ctrl-C withdraws the code.
     """
     granted, base = _granted(operating, permissions), address or operating.pairlock.settings.issuer
     if base is None:

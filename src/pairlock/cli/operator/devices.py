@@ -25,7 +25,7 @@ NONE_PAIRED = "No devices are paired. `pairlock window open` lets one ask, `pair
 
 @click.group("devices")
 def devices_group() -> None:
-    """List, rename, narrow and revoke the devices that have paired.
+    """List, rename, narrow and revoke paired devices.
 
     WHICH is a device's id, the beginning of it (six characters or more), or its name where no other has it. Write --
     before a name that begins with a dash.

@@ -22,7 +22,10 @@ UNTOUCHED = (
 
 @click.group("window")
 def window_group() -> None:
-    """Open and close the pairing window: while it is closed, no device may ask. Codes go on."""
+    """Open and close the pairing window.
+
+    While it is closed, no device may ask to be let in. Codes go on.
+    """
 
 
 @operator_command(

@@ -85,10 +85,10 @@ async def serve(
     no_display: bool,
     **said: Any,
 ) -> None:
-    """Guard an app: only devices that have paired reach it, and only as far as they were granted.
+    """Guard an app: only devices that have paired reach it.
 
-    MODULE:APP is an ASGI app, such as house:app for the `app` of house.py. Without it, devices can only pair here:
-    for a service that asks this one about each token.
+    They reach as much of it as they were granted. MODULE:APP is an ASGI app, such as house:app for the `app` of
+    house.py. Without it, devices can only pair here: for a service that asks this one about each token.
 
     In a terminal, requests are shown with their PINs, and keys approve and deny them. Operators may also use the other
     commands, or the HTTP API with the secret of PAIRLOCK_OPERATOR_TOKEN.
