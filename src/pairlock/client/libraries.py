@@ -4,6 +4,7 @@ import importlib
 import os
 import ssl
 import sys
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -24,11 +25,17 @@ def library_of(http: Any) -> ModuleType:
 def library() -> ModuleType:
     """The library to make clients with. Raises ConfigurationError when there is none."""
     for name in NAMES:
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue
-    raise ConfigurationError("the client needs httpx; install it with: pip install 'pairlock[client]'")
+        with suppress(ConfigurationError):
+            return needed(name)
+    return needed(NAMES[0])
+
+
+def needed(name: str) -> ModuleType:
+    """A library that comes with the client; imported when it is first used. Raises ConfigurationError without it."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        raise ConfigurationError(f"the client needs {name}; install it with: pip install 'pairlock[client]'") from None
 
 
 def trusting(ca: str | os.PathLike[str] | None) -> dict[str, Any]:

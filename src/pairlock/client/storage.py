@@ -12,10 +12,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from filelock import FileLock, Timeout
-
 from pairlock.client import vault
 from pairlock.client.credentials import Credential, Document, decode
+from pairlock.client.libraries import needed
 from pairlock.errors import CredentialsError
 
 VARIABLE = "PAIRLOCK_CREDENTIALS"
@@ -122,12 +121,14 @@ class CredentialFile:
         with self._explained("written"):
             place = self._place()
             _make_folder(place.parent)
-            lock = FileLock(f"{place}.lock", mode=0o600, thread_local=False)
+            filelock = needed("filelock")
+            lock = filelock.FileLock(f"{place}.lock", mode=0o600, thread_local=False)
             try:
                 lock.acquire(blocking=False)
-            except Timeout:
+            except filelock.Timeout:
                 return None
-            return lock.release
+            release: Callable[[], None] = lock.release
+            return release
 
     @contextmanager
     def drafting(self) -> Iterator[Draft]:

@@ -158,8 +158,13 @@ def _checked(name: str | None) -> str | None:
 @contextmanager
 def _ended_like_an_interrupt() -> Iterator[None]:
     """SIGTERM ends this as Ctrl-C does: the request is withdrawn, and the terminal is left as it was."""
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # `timeout` sends it twice, and the second would cut our end short
+    signal.raise_signal(signal.SIGINT)
