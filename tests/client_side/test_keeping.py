@@ -679,3 +679,18 @@ def test_what_is_forgotten_while_it_is_looked_up_is_not_paired() -> None:
     memory = Forgetful()
     memory.put("key", credential("http://127.0.0.1:8000/pair"))
     assert isinstance(play(load("127.0.0.1:8000", memory), []).error, NotPaired)
+
+
+def test_whoever_finds_it_refreshed_once_it_is_his_turn_takes_that(clock: FakeClock) -> None:
+    class Faster(MemoryCredentials):
+        def try_lock(self) -> Callable[[], None] | None:
+            release = super().try_lock()
+            self.put("key", replace(credential(), token="plk_of_another", expires_at=clock() + 3600))
+            return release
+
+    keeper = keeper_of(Faster(), clock)
+    clock.advance(3600)
+    keeper.heard()
+    played = play(keeper.current(), [], clock)
+    assert played.result is not None
+    assert played.result.token == "plk_of_another"

@@ -4,8 +4,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from rich.console import Console, RenderableType
 from pairlock._core.names import clean_text
 from pairlock._core.permissions import Permissions
 
+ANSWERS = {"y": True, "yes": True, "n": False, "no": False, "": False}
+
 
 class Terminal:
     """Where a command speaks. Text of strangers goes through `safe`; markup is never interpreted."""
 
     def __init__(self, *, as_json: bool) -> None:
-        _open_missing_streams()
+        _make_streams_ready()
         self.as_json = as_json
         self.out = _console(stderr=False)
         self.err = _console(stderr=True)
@@ -53,15 +55,17 @@ class Terminal:
         """Ask; where nobody can be asked, a UsageError that tells the option to give."""
         if not self.is_interactive:
             raise click.UsageError(f"{question} Nobody can be asked here: {otherwise}")
-        with _interruptible():
-            return click.confirm(question)
+        while (said := _typed(f"{question} [y/N]: ").lower()) not in ANSWERS:
+            self.note("Type y or n.")
+        return ANSWERS[said]
 
     def ask(self, what: str) -> str:
         """A line that is typed; where nobody is there, one that is piped in."""
         if not self.is_interactive:
             return sys.stdin.readline().strip()
-        with _interruptible():
-            return str(click.prompt(what))
+        while not (said := _typed(f"{what}: ")):
+            pass
+        return said
 
 
 def safe(text: str) -> str:
@@ -85,28 +89,34 @@ def _lists(permissions: Permissions) -> tuple[tuple[str, Sequence[str]], ...]:
     return ("read", permissions.read), ("write", permissions.write)
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Where a line is waited for: the question is on stderr, and Ctrl-C ends it at once.
+def _typed(question: str) -> str:
+    """A line that is typed, after a question on stderr. Raises Abort for Ctrl-D.
 
-    asyncio would rather cancel the task, which cannot be: it waits for that line.
+    Ctrl-C ends it at once: asyncio would rather cancel the task, which cannot be while it waits for a line, and
+    `input` may swallow it.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with redirect_stdout(sys.stderr):  # click writes the last character of a question to stdout, even with `err`
-            yield
-    except click.Abort:
-        click.echo(err=True)  # the question ended without a line
-        raise
+        click.echo(question, nl=False, err=True)
+        line = sys.stdin.readline()
+    except KeyboardInterrupt:
+        line = ""
     finally:
         signal.signal(signal.SIGINT, before)
+    if not line:
+        click.echo(err=True)
+        raise click.Abort
+    return line.strip()
 
 
-def _open_missing_streams() -> None:
-    """Open those that whoever called us has closed: nothing comes from there, and nobody hears what is said."""
+def _make_streams_ready() -> None:
+    """Open those that whoever called us has closed, and let none fail for a letter that its encoding lacks."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  # open as long as we run
+        elif isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _console(*, stderr: bool) -> Console:

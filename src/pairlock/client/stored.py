@@ -61,8 +61,8 @@ def keep(service: Service, answer: TokenAnswer, wanted: Wanted, client_id: str =
     insecure = wanted.insecure and service.pairing.scheme == "http"
     how = {"client_id": client_id, "insecure": insecure, "ca": wanted.ca, "keyring": wanted.credentials.keyring}
     credential = made(service, answer, wanted.clock(), **how)
-    before = yield Do(partial(_kept, wanted.credentials, service))
     try:
+        before = yield Do(partial(_kept, wanted.credentials, service))
         key = yield from in_turn(wanted.credentials, partial(_put, wanted.credentials, credential))
     except CredentialsError:
         yield from _take_back(credential)

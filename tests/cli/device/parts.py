@@ -82,6 +82,10 @@ class Service:
 
         return asyncio.run_coroutine_threadsafe(done(), self._loop).result(PATIENCE)
 
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call this in the loop of the service."""
+        self._loop.call_soon_threadsafe(function)
+
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
@@ -108,6 +112,7 @@ class House:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.service.call_soon(self.pairlock._runtime.part)  # outside the main thread no signal tells it
         self.service.__exit__(*exc)
 
     def do(self, work: Awaitable[T]) -> T:
@@ -126,6 +131,10 @@ class House:
         """The request that waits now; waits until there is one."""
         until(lambda: bool(self.pending()))
         return self.pending()[0]
+
+    def waits(self) -> None:
+        """Wait until the device that asked is known to wait for a decision."""
+        until(lambda: self.asked().present_until is not None)
 
     def pin(self) -> str:
         """What the service displays for the request that waits now."""
@@ -148,6 +157,18 @@ class House:
     def look_up(self, user_code: str) -> PairingRequest:
         """The request that a device shows this code of."""
         return self.do(self.pairlock.deciding.look_up(user_code))
+
+    def shown_by_device(self) -> PairingRequest:
+        """The request whose code a device shows now; waits until there is one."""
+        store = self.do(self.pairlock._runtime.ready())
+        found: list[PairingRequest] = []
+
+        def was_made() -> bool:
+            found.extend(self.do(store.list_requests(live_at=time.time())))
+            return bool(found)
+
+        until(was_made)
+        return found[0]
 
     def confirmation_pin(self, request: PairingRequest) -> str:
         """What the operator reads out who has approved this."""
