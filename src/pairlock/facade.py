@@ -44,6 +44,7 @@ from pairlock.services.deciding import Asked, Deciding, DecisionHandler
 from pairlock.services.device_codes import DeviceCodes
 from pairlock.services.devices import Devices
 from pairlock.services.health import Checking, Health
+from pairlock.services.introducing import introduce
 from pairlock.services.pairing import Pairing
 from pairlock.services.pin_guesses import PinGuesses
 from pairlock.services.requesting import Requesting
@@ -202,6 +203,16 @@ class Pairlock:
         """
         await self._runtime.ready()
 
+    async def introduce(self, address: str | None = None) -> None:
+        """Start, and write into the store how this service pairs, for the commands of operators; `lifespan` does so.
+
+        `address` is where devices reach the pairing sub-app. Raises StoreError or ConfigurationError.
+        """
+        if address is not None:
+            self._runtime.address = address
+        await self.start()
+        await introduce(self._runtime)
+
     async def aclose(self) -> None:
         """Close the store; a second call does nothing."""
         await self._runtime.aclose()
@@ -213,7 +224,7 @@ class Pairlock:
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
         """For the host's `lifespan=`: starts before its first request, closes after its last."""
-        await self.start()
+        await self.introduce()
         try:
             with hearing_of_the_end(self._runtime.part):
                 yield

@@ -6,6 +6,7 @@ from pairlock.asgi.app import documents_app
 from pairlock.asgi.ending import hearing_of_the_end
 from pairlock.asgi.well_known import WellKnown
 from pairlock.errors import PairlockError
+from pairlock.services.introducing import introduce
 from pairlock.services.runtime import Runtime
 
 SHUT_DOWN = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
@@ -46,6 +47,7 @@ class Protected:
 
         try:
             await self.runtime.ready()
+            await introduce(self.runtime)
         except PairlockError as error:
             await receive()
             await send({"type": "lifespan.startup.failed", "message": str(error)})

@@ -85,6 +85,7 @@ class Runtime:
         self.grants: OrderedDict[bytes, Grant] = OrderedDict()  # what was verified since the start, by token
         self.fresh = False
         self._parting_until = 0.0
+        self.address: str | None = None  # where devices reach the pairing sub-app, if whoever serves it has said so
         self.watched = False  # whether anybody can see or decide what devices ask for
         self.limiter = self._limiter()
         self.loop: asyncio.AbstractEventLoop | None = None

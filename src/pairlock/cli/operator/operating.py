@@ -22,6 +22,7 @@ from pairlock.configuration import Configuration, read_configuration
 from pairlock.errors import ConfigurationError, TemporarilyUnavailable
 from pairlock.facade import KEY_FILE_SUFFIX, Pairlock
 from pairlock.keyfile import VARIABLE
+from pairlock.services.introducing import Introduction, introduced
 from pairlock.stores import open_store
 from pairlock.stores.memory import MemoryStore
 from pairlock.stores.sqlite import SQLiteStore
@@ -53,22 +54,30 @@ class Operating:
         operator: Operator,
         *,
         has_keys: bool = True,
+        introduction: Introduction | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.configuration = configuration
         self.pairlock = pairlock
         self.operator = operator
         self.has_keys = has_keys
+        self.introduction = introduction
         self.now = now
 
     @property
     def default_permissions(self) -> Permissions | None:
-        """What pairing grants unless more or less is said, as far as it is known here: what is set in code is not."""
+        """What pairing grants unless more or less is said; None where neither a service nor a setting has said it."""
         return self.pairlock.settings.default_permissions if self._says("default_permissions") else None
 
     @property
+    def address(self) -> str | None:
+        """Where devices reach the service, as far as it is known."""
+        served = None if self.introduction is None else self.introduction.address
+        return self.pairlock.settings.issuer or served
+
+    @property
     def knows_window(self) -> bool:
-        """Whether the settings say if the window is open as long as nobody has opened or closed it."""
+        """Whether it is known if the window is open as long as nobody has opened or closed it."""
         return self._says("window_open")
 
     def need_keys(self) -> None:
@@ -77,7 +86,7 @@ class Operating:
             raise ConfigurationError(NO_KEYS)
 
     def _says(self, setting: str) -> bool:
-        return setting in self.configuration.pairing
+        return setting in self.configuration.pairing or self.introduction is not None
 
 
 def operator_command(
@@ -114,12 +123,23 @@ async def operating_on(config: Path | None, store: str | None) -> AsyncIterator[
     has_keys = is_told_keys() or ((file := key_file_of(url)) is not None and file.exists())
     # Where a service keeps its keys elsewhere no file is made for it: those of this process are nobody else's.
     keys = {} if has_keys else {"secret_keys": [secrets.token_bytes(MIN_KEY_BYTES)]}
-    pairlock = configuration.pairlock(**keys)
+    introduction = await _introduction(url)
+    pairlock = configuration.pairlock(**({} if introduction is None else introduction.settings()), **keys)
     await pairlock.start()
     try:
-        yield Operating(configuration, pairlock, this_operator(), has_keys=has_keys)
+        yield Operating(configuration, pairlock, this_operator(), has_keys=has_keys, introduction=introduction)
     finally:
         await pairlock.aclose()
+
+
+async def _introduction(url: str) -> Introduction | None:
+    """How the service on this store pairs: what it has said itself counts before what is said here."""
+    store = open_store(url)
+    try:
+        await store.open()
+        return await introduced(store)
+    finally:
+        await store.aclose()
 
 
 def is_told_keys() -> bool:

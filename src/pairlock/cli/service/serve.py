@@ -101,7 +101,7 @@ async def serve(
         guarded = _guarded(configuration, pairlock, factory=factory)
         with closing(_listener(configuration)) as listener:
             place = _place(terminal, configuration, listener)
-            async with _started(pairlock, opened=pairing):
+            async with _started(pairlock, place, configuration.serving.at, opened=pairing):
                 banner = await _banner(configuration, pairlock, place)
                 service = Service(guarded, pairlock, listener, configuration.serving, banner)
                 await serve_until_stopped(service, _display(terminal, console, no_display))
@@ -180,9 +180,10 @@ def _place(terminal: Terminal, configuration: Configuration, listener: socket.so
 
 
 @asynccontextmanager
-async def _started(pairlock: Pairlock, *, opened: bool) -> AsyncIterator[None]:
+async def _started(pairlock: Pairlock, place: Place, at: str, *, opened: bool) -> AsyncIterator[None]:
     await pairlock.start()
     try:
+        await pairlock.introduce(place.urls()[0] + at)
         if opened:
             await pairlock.window.open(by=this_operator().actor)
         yield
