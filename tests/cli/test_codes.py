@@ -80,8 +80,8 @@ def test_a_code_is_shown_with_what_to_type_on_the_device(cli: Cli, house: House)
     ("settings", "given", "address"),
     [
         ({"issuer": SITE}, (), SITE),
-        ({"issuer": SITE}, ("--server", "http://127.0.0.1:8000/pair"), "http://127.0.0.1:8000/pair"),
-        ({}, ("--server", "x; rm -rf /"), "'x; rm -rf /'"),
+        ({"issuer": SITE}, ("--address", "http://127.0.0.1:8000/pair"), "http://127.0.0.1:8000/pair"),
+        ({}, ("--address", "x; rm -rf /"), "'x; rm -rf /'"),
     ],
 )
 def test_the_line_to_type_names_the_service(

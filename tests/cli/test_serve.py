@@ -30,8 +30,9 @@ from pairlock.cli.outcomes import DONE, FAILED, USAGE
 from pairlock.cli.service.app_loading import load_app, nothing
 from pairlock.cli.service.banner import Banner, described_store, warning
 from pairlock.cli.service.listening import CannotListen, Place, check_certificate, listen, own_address, place_of
+from pairlock.cli.service.logs import logging_to
 from pairlock.cli.service.serve import serve as command
-from pairlock.cli.service.server import Service, logging_to, serve
+from pairlock.cli.service.server import Service, serve
 from pairlock.configuration import Serving
 from pairlock.errors import ConfigurationError
 from tests.cli.parts import COMMAND, CONFIGURATION, TIMEOUT, call, end_of, in_terminal, run_process
@@ -217,7 +218,7 @@ async def test_a_display_that_cannot_go_on_ends_the_server(tmp_path: Path) -> No
     with closing(listen("127.0.0.1", 0)) as listener:
         service = Service(pairlock.protect(nothing), pairlock, listener, Serving(), a_banner())
         with pytest.raises(BrokenPipeError):
-            await asyncio.wait_for(serve(service, Breaking()), TIMEOUT)
+            await asyncio.wait_for(serve(service, Breaking(), print), TIMEOUT)
 
 
 def test_with_a_certificate_everything_is_encrypted(house: Path, capsys: Capture) -> None:

@@ -1,5 +1,6 @@
 """How a command ends: one clear line, and an exit code that scripts can use."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,11 @@ CODES: Mapping[type[PairlockError], int] = {
 }
 
 
+LATER = (errors.TooManyRequests, errors.Busy, errors.TemporarilyUnavailable)
+KEYWORD = re.compile(r"\b[a-z_]+=[^\s,]*, (?=--)")  # how a program would say it
+BEGINS = re.compile(r"[a-z]+ ")
+
+
 class NoSuch(PairlockError):
     """Nothing, or more than one thing, is called so; the message names the candidates."""
 
@@ -64,9 +70,16 @@ def exit_code(error: Exception) -> int:
 def line(error: Exception) -> str:
     """The one line that is printed of it."""
     if not isinstance(error, WireError):
-        return str(error)
+        return _capital(KEYWORD.sub("", str(error)))
+    if isinstance(error, LATER) and error.retry_after:
+        return f"{error.description.removesuffix('.')}, in {error.retry_after} seconds."
     told = [f"{name.replace('_', ' ')}: {value}" for name, value in error.details.items()]
     return f"{error.description} ({'; '.join(told)})" if told else error.description
+
+
+def _capital(text: str) -> str:
+    """A sentence, unless it begins with an address or the name of something."""
+    return text[0].upper() + text[1:] if BEGINS.match(text) else text
 
 
 def as_json(error: Exception) -> dict[str, Any]:

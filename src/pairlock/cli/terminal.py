@@ -1,13 +1,14 @@
 """What commands print and ask: answers on stdout, everything else on stderr; JSON when asked for."""
 
 import json
+import math
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 from rich.console import Console, RenderableType
@@ -15,7 +16,16 @@ from rich.console import Console, RenderableType
 from pairlock._core.names import clean_text
 from pairlock._core.permissions import Permissions
 
+CLOCK_STEP = 1e-3  # seconds: points in time are not exact to the last digit
 ANSWERS = {"y": True, "yes": True, "n": False, "no": False, "": False}
+
+
+class NotSaid(click.UsageError):
+    """An option that is needed here was not given; the message says which, the form of the command is no help."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message alone."""
+        click.ClickException.show(self, file)
 
 
 class Terminal:
@@ -52,9 +62,9 @@ class Terminal:
         self.note(f"warning: {text}", style="bold yellow")
 
     def confirm(self, question: str, *, otherwise: str) -> bool:
-        """Ask; where nobody can be asked, a UsageError that tells the option to give."""
+        """Ask; where nobody can be asked, a NotSaid that tells the option to give."""
         if not self.is_interactive:
-            raise click.UsageError(f"{question} Nobody can be asked here: {otherwise}")
+            raise NotSaid(f"{question} Nobody can be asked here: {otherwise}")
         while (said := _typed(f"{question} [y/N]: ").lower()) not in ANSWERS:
             self.note("Type y or n.")
         return ANSWERS[said]
@@ -80,9 +90,10 @@ def spoken(permissions: Permissions) -> str:
 
 
 def countdown(seconds: float) -> str:
-    """Time left as `4:59`."""
-    minutes, left = divmod(max(int(seconds), 0), 60)
-    return f"{minutes}:{left:02}"
+    """Time left as `4:59`, or `1:30:00`; what has begun of a second counts."""
+    minutes, left = divmod(max(math.ceil(seconds - CLOCK_STEP), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
 def _lists(permissions: Permissions) -> tuple[tuple[str, Sequence[str]], ...]:

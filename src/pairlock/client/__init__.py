@@ -169,10 +169,14 @@ def logout(url: str, **how: Unpack[How]) -> bool:
         return run(journeys.logged_out(url, how), http)
 
 
-def forget(url: str, **how: Unpack[How]) -> None:
-    """Forget the credential for a service without revoking it there. Raises NotPaired, CredentialsError."""
+def forget(url: str, **how: Unpack[How]) -> list[Credential]:
+    """Forget the credential for a service without revoking it there; what was forgotten.
+
+    Of several that are kept for one address, those are forgotten whose server is not there any more. Raises NotPaired,
+    CredentialsError; with several, AnotherServer and Unreachable too.
+    """
     with _client(how) as http:
-        run(journeys.forgotten(url, how), http)
+        return run(journeys.forgotten(url, how), http)
 
 
 def websocket(client: Any, path: str, *, as_subprotocol: bool = False) -> dict[str, Any]:

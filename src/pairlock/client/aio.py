@@ -168,10 +168,14 @@ async def logout(url: str, **how: Unpack[How]) -> bool:
         return await arun(journeys.logged_out(url, how), http)
 
 
-async def forget(url: str, **how: Unpack[How]) -> None:
-    """Forget the credential for a service without revoking it there. Raises NotPaired, CredentialsError."""
+async def forget(url: str, **how: Unpack[How]) -> list[Credential]:
+    """Forget the credential for a service without revoking it there; what was forgotten.
+
+    Of several that are kept for one address, those are forgotten whose server is not there any more. Raises NotPaired,
+    CredentialsError; with several, AnotherServer and Unreachable too.
+    """
     async with _client(how) as http:
-        await arun(journeys.forgotten(url, how), http)
+        return await arun(journeys.forgotten(url, how), http)
 
 
 async def websocket(client: Any, path: str, *, as_subprotocol: bool = False) -> dict[str, Any]:

@@ -180,9 +180,10 @@ def unreachable(error: Exception, url: str, library: ModuleType) -> Unreachable:
     why = next((_said(cause) for cause in reversed(causes) if isinstance(cause, OSError) and _said(cause)), "")
     if isinstance(error, library.TimeoutException):
         why = "it does not answer in time"
-    return Unreachable(
-        f"{where} cannot be reached ({why or str(error) or type(error).__name__}); is the service running there?"
-    )
+    question = "is the service running there?"
+    if isinstance(error, library.RemoteProtocolError) and url.startswith("http:"):
+        question = "does it speak https://?"
+    return Unreachable(f"{where} cannot be reached ({why or str(error) or type(error).__name__}); {question}")
 
 
 def _where(url: str) -> str:

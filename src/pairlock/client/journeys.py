@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -11,12 +12,13 @@ from pairlock._core.permissions import Permissions
 from pairlock.client import addresses, pairing
 from pairlock.client.answers import TokenAnswer
 from pairlock.client.auth import kept_in
+from pairlock.client.credentials import Credential
 from pairlock.client.discovery import Service
 from pairlock.client.exchange import Exchange, Unbroken, then
 from pairlock.client.keeping import Keeper
 from pairlock.client.pairing import Asking, Clock, Confirm, OnCode, OnProgress
 from pairlock.client.storage import Credentials
-from pairlock.client.stored import Wanted, at, keep, load, log_out, prepare, resume
+from pairlock.client.stored import Wanted, at, forget, keep, load, log_out, prepare, resume
 
 if TYPE_CHECKING:
     import httpx
@@ -158,6 +160,7 @@ def logged_in(
             permissions=_parsed(permissions),
             on_progress=on_progress,
             confirm=confirm,
+            look=partial(pairing.page_of, service),
         )
     )
 
@@ -175,10 +178,9 @@ def logged_out(url: str, how: How) -> Exchange[bool]:
     return (yield from log_out(keeper))
 
 
-def forgotten(url: str, how: How) -> Exchange[None]:
+def forgotten(url: str, how: How) -> Exchange[list[Credential]]:
     """What was kept, forgotten and not revoked."""
-    keeper = yield from load(url, kept_in(how.get("credentials")), _clock(how))
-    yield from keeper.forget()
+    return (yield from forget(url, kept_in(how.get("credentials"))))
 
 
 def print_code(code: pairing.DeviceCode) -> None:

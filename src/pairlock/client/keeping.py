@@ -6,8 +6,10 @@ that another has done it, or does it himself.
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
+
+from msgspec.structs import replace
 
 from pairlock._core.oauth import REFRESH_GRANT
 from pairlock.client import answers
@@ -75,6 +77,14 @@ class Keeper:
         if credential.token == refused or credential.is_due(self._clock()):
             return (yield from self._fresh(refused))
         return credential
+
+    def learn(self, name: str, permissions: dict[str, list[str]]) -> Exchange[None]:
+        """What the server calls this device today, and what it lets it do: both may be changed there at any time."""
+        if (name, permissions) == (self.credential.name, self.credential.permissions):
+            return
+        self._change(replace(self.credential, name=name, permissions=permissions))
+        with suppress(CredentialsError):  # what is written down is only for being listed
+            yield from in_turn(self.credentials, partial(self._note, name, permissions))
 
     def heard(self) -> None:
         """The server has just answered."""
@@ -170,6 +180,12 @@ class Keeper:
             return answers.read(answer, TokenAnswer, self.credential.url)
         except InvalidGrant as error:
             raise self.pair_again() from error
+
+    def _note(self, name: str, permissions: dict[str, list[str]]) -> None:
+        kept = self.credentials.load(self.key)
+        if kept is not None:
+            with self.credentials.drafting() as draft:
+                draft.put(self.key, replace(kept, name=name, permissions=permissions))
 
     def _remove(self) -> None:
         with self.credentials.drafting() as draft:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pairlock._core.codes import encode_secret
 from pairlock._core.oauth import DEVICE_CODE_GRANT, scope_text
@@ -15,7 +16,7 @@ from pairlock._core.permissions import Permissions
 from pairlock.client import addresses, answers
 from pairlock.client.answers import AWAY, DeviceCodeAnswer, StartedAnswer, StateAnswer, TokenAnswer
 from pairlock.client.discovery import Service
-from pairlock.client.exchange import Call, Exchange, T, Tell, Unbroken, Wait, then
+from pairlock.client.exchange import Answer, Call, Exchange, T, Tell, Unbroken, Wait, then
 from pairlock.errors import (
     AccessDenied,
     AlreadyRedeemed,
@@ -64,6 +65,13 @@ class DeviceCode(Struct, frozen=True):
     verification_uri: str
     verification_uri_complete: str | None
     expires_in: int
+    has_page: bool = True  # False: nobody serves the page, so that the operator has to approve in another way
+
+
+def taken_on_trust(uri: str) -> Exchange[bool]:
+    """Nobody looks whether a page is there."""
+    yield from ()
+    return True
 
 
 def ignore(told: object) -> None:
@@ -196,15 +204,19 @@ def login(
     permissions: Permissions | None = None,
     on_progress: OnProgress = ignore,
     confirm: Confirm | None = None,
+    look: Callable[[str], Exchange[bool]] = taken_on_trust,
 ) -> Exchange[T]:
     """Show a code and wait until an operator has typed it and decided (RFC 8628); what `keep` makes of the answer.
 
-    `confirm` is asked for the PIN that a service may want confirmed. Raises AccessDenied, ExpiredToken, Locked.
+    `look` finds out whether the page is there; `confirm` is asked for the PIN that a service may want confirmed. Raises
+    AccessDenied, ExpiredToken, Locked.
     """
     verifier = encode_secret(secrets.token_bytes(SECRET_BYTES))
     shown = yield from _authorize(service, name, client_id, permissions, verifier)
     expires_at, interval = clock() + shown.expires_in, max(shown.interval, SHORTEST_PAUSE)
-    yield Tell(on_code, _device_code(shown))
+    code = _device_code(shown)
+    has_page = yield from look(code.verification_uri)
+    yield Tell(on_code, replace(code, has_page=has_page))
     form = {
         "grant_type": DEVICE_CODE_GRANT,
         "device_code": shown.device_code,
@@ -228,6 +240,17 @@ def login(
                 raise
             yield Tell(on_progress, Progress("approved", max(int(expires_at - clock()), 0), error.attempts_left))
             form["confirmation_pin"], interval = str((yield Tell(partial(_asked, confirm), None))), SHORTEST_PAUSE
+
+
+def page_of(service: Service, uri: str) -> Exchange[bool]:
+    """Whether somebody serves this page; that of another origin is taken on trust."""
+    if addresses.parse(uri.partition("?")[0].partition("#")[0]).origin != service.pairing.origin:
+        return True
+    try:
+        answer: Answer = yield Call(method="GET", url=uri, headers={"accept": "text/html"})
+    except Unreachable:
+        return True
+    return bool(answer.status != 404)
 
 
 def split_qr(uri: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pairlock.client.auth import PairlockAuth
 from pairlock.client.keeping import Keeper
+from pairlock.client.libraries import trusting
 from pairlock.errors import ConfigurationError
 
 
@@ -29,6 +30,8 @@ def websocket_arguments(client: Any, path: str, token: str, *, as_subprotocol: b
     address = client.auth.credential.address
     base = client.auth.credential.base_url.removeprefix(address.origin)
     uri = f"{'wss' if address.scheme == 'https' else 'ws'}{address.origin.removeprefix(address.scheme)}{base}{path}"
+    ca = client.auth.credential.ca if address.scheme == "https" else None
+    trusted = {} if ca is None else {"ssl": trusting(ca)["verify"]}
     if as_subprotocol:
-        return {"uri": uri, "subprotocols": ["pairlock.bearer", token]}
-    return {"uri": uri, "additional_headers": {"Authorization": f"Bearer {token}"}}
+        return {"uri": uri, "subprotocols": ["pairlock.bearer", token], **trusted}
+    return {"uri": uri, "additional_headers": {"Authorization": f"Bearer {token}"}, **trusted}

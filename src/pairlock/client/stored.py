@@ -6,7 +6,6 @@ from contextlib import suppress
 from functools import partial
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from pairlock.client import addresses, answers, vault
 from pairlock.client.addresses import Address
@@ -89,8 +88,7 @@ def load(url: str, credentials: Credentials, clock: Callable[[], float] = time.t
 def resume(keeper: Keeper) -> Exchange[WhoAmIAnswer]:
     """Make sure that a credential counts, and learn what it is today. Raises PairAgain, AnotherServer, Unreachable."""
     answer = yield from _known(keeper)
-    told = {"name": answer.device.name, "permissions": answer.device.permissions}  # either may be changed any time
-    keeper.credential = replace(keeper.credential, **told)
+    yield from keeper.learn(answer.device.name, answer.device.permissions)
     return answer
 
 
@@ -116,6 +114,17 @@ def log_out(keeper: Keeper) -> Exchange[bool]:
         revoked = False
     yield from keeper.forget()
     return revoked
+
+
+def forget(url: str, credentials: Credentials) -> Exchange[list[Credential]]:
+    """Forget what is kept for an address, unrevoked; of several, those whose server is not there any more."""
+    found = yield Do(partial(at, credentials, addresses.parse(url)))
+    if len(found) > 1:
+        there = yield from _of_the_server_there(found)
+        found = {key: credential for key, credential in found.items() if key not in there}
+    for key, credential in found.items():
+        yield from Keeper(credentials, key, credential).forget()
+    return list(found.values())
 
 
 def at(credentials: Credentials, address: Address) -> dict[str, Credential]:

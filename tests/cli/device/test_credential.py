@@ -11,7 +11,7 @@ from tests.cli.device.parts import GRANTED, Home, House, at_terminal, in_shell, 
 from tests.cli.parts import Cli, Outcome, end_of
 
 NOTHING = "This device is paired with nothing. Pair it with: pairlock pair https://house.example\n"
-UNPAIRED = "this device is paired with nothing; pair it with: pairlock pair https://house.example\n"
+UNPAIRED = "This device is paired with nothing; pair it with: pairlock pair https://house.example\n"
 
 
 def in_terminal(home: Home, *arguments: str, columns: int = 120) -> Outcome:

@@ -39,7 +39,7 @@ def left(home: Home, house: House, before: bytes | None) -> None:
         (("pair",), "left):"),
         (("pair", "--wait"), WAITING),
         (("login", "--code", "-"), "Code:"),
-        (("login",), "Waiting for that"),
+        (("login",), "Waiting for its approval"),
     ],
 )
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
@@ -76,7 +76,7 @@ def test_after_ctrl_d(home: Home, house: House) -> None:
 def test_at_the_pin_that_confirms(home: Home, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("house")
     with House(folder, confirmation_pin=True) as house, at_terminal(home, "login", house.url) as child:
-        child.expect(r"type ([B-Z-]{9}) there")
+        child.expect(r"The code of this device: ([B-Z-]{9})")
         house.approve(house.look_up(str(child.match[1])))
         child.expect_exact("left):")
         child.sendcontrol("c")

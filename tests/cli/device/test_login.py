@@ -30,12 +30,13 @@ echo $$ > {folder}/process
 echo "$1" > {folder}/page
 exec sleep 120
 """
+PAGE = "https://house.example/device"
 USER_CODE = re.compile(r"[B-Z]{4}-[B-Z]{4}")
 
 
 def shown_code(child: Any) -> str:
     """The user code that a command in a terminal shows."""
-    child.expect(r"type ([B-Z]{4}-[B-Z]{4}) there")
+    child.expect(r"The code of this device: ([B-Z]{4}-[B-Z]{4})")
     return str(child.match[1])
 
 
@@ -43,6 +44,13 @@ def shown_code(child: Any) -> str:
 def confirming(tmp_path: Path) -> Iterator[House]:
     """A service that wants an approval confirmed."""
     with House(tmp_path / "confirming", confirmation_pin=True) as house:
+        yield house
+
+
+@pytest.fixture
+def paged(tmp_path: Path) -> Iterator[House]:
+    """A service with a page where codes are typed."""
+    with House(tmp_path / "paged", verification_uri=PAGE) as house:
         yield house
 
 
@@ -128,7 +136,7 @@ def test_what_a_qr_code_says_will_do(home: Home, house: House, cli: Cli) -> None
 
 def test_a_fragment_that_is_no_qr_code_is_a_wrong_argument(home: Home, house: House, cli: Cli) -> None:
     refused = cli("login", f"{house.url}#K3F9-X2NM")
-    assert (refused.code, "this is no pairing code" in refused.err) == (USAGE, True)
+    assert (refused.code, "his is no pairing code" in refused.err) == (USAGE, True)
 
 
 # A code that it shows
@@ -136,9 +144,10 @@ def test_a_fragment_that_is_no_qr_code_is_a_wrong_argument(home: Home, house: Ho
 
 def test_an_operator_types_the_code(home: Home, house: House) -> None:
     with at_terminal(home, "login", house.url, "--name", "TV") as child:
-        child.expect_exact(f"Open {house.url}/pair/device")
-        asked = house.look_up(shown_code(child))
-        child.expect(r"Waiting for that \(9:5\d left\); Ctrl-C to give up\.")
+        code = shown_code(child)
+        asked = house.look_up(code)
+        child.expect_exact(f"pairlock requests approve {code}")
+        child.expect(r"Waiting for its approval \(9:5\d left\); Ctrl-C to give up\.")
         assert asked.name == "TV"
         house.approve(asked)
         ended = end_of(child)
@@ -146,8 +155,8 @@ def test_an_operator_types_the_code(home: Home, house: House) -> None:
     assert house.devices() == [home.kept()[0].name] == ["TV"]
 
 
-def test_json_is_all_that_stdout_says_while_a_browser_is_open(home: Home, house: House, browser: Path) -> None:
-    page = browser.with_name("page")
+def test_json_is_all_that_stdout_says_while_a_browser_is_open(home: Home, paged: House, browser: Path) -> None:
+    house, page = paged, browser.with_name("page")
 
     def approves() -> None:
         until(page.exists)
@@ -161,20 +170,21 @@ def test_json_is_all_that_stdout_says_while_a_browser_is_open(home: Home, house:
     assert done.code == DONE
     assert done.json["base_url"] == house.url
     told = done.err.splitlines()
-    assert told[0] == f"Open {house.url}/pair/device"
-    assert told[2:] == ["It was opened in your browser."]
+    assert USER_CODE.search(told[0])
+    assert told[1:3] == [f"Type it at {PAGE}", "It was opened in your browser."]
+    assert told[3].startswith("Or its operator lets it in where the service runs: pairlock requests approve ")
 
 
 @pytest.mark.parametrize(
     "away", [{"SSH_CONNECTION": "1 2 3 4"}, {"SSH_TTY": "/dev/pts/1"}, {"DISPLAY": ""}], ids=["ssh", "tty", "headless"]
 )
 def test_no_browser_is_opened_where_nobody_would_see_it(
-    home: Home, house: House, browser: Path, away: dict[str, str]
+    home: Home, paged: House, browser: Path, away: dict[str, str]
 ) -> None:
     environ = {"BROWSER": f"{browser} %s", "DISPLAY": ":9", "WAYLAND_DISPLAY": "", **away}
-    with at_terminal(home, "login", house.url, environ=environ) as child:
+    with at_terminal(home, "login", paged.url, environ=environ) as child:
         shown_code(child)
-        child.expect_exact("Waiting for that")
+        child.expect_exact("Waiting for its approval")
         child.sendcontrol("c")
         assert end_of(child).code == INTERRUPTED
     assert not browser.with_name("page").exists()
@@ -183,7 +193,7 @@ def test_no_browser_is_opened_where_nobody_would_see_it(
 
 def test_an_operator_who_refuses_is_heard(home: Home, house: House, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(typist: Typist) -> None:
-        typist.sees("Waiting for that")
+        typist.sees("Waiting for its approval")
         code = USER_CODE.search(typist.shown.getvalue())
         assert code is not None
         house.do(house.pairlock.deciding.deny(house.look_up(code[0]).id, reason="Not in my house"))
@@ -259,7 +269,7 @@ def test_a_pin_that_is_typed_too_late_counts_no_more(
 
 def approved(typist: Typist, house: House) -> Any:
     """The request whose code is shown, once an operator has approved it and the device has heard of that."""
-    typist.sees("Waiting for that")
+    typist.sees("Waiting for its approval")
     code = USER_CODE.search(typist.shown.getvalue())
     assert code is not None
     asked = house.look_up(code[0])
@@ -303,8 +313,31 @@ def test_one_that_succeeds_or_stays_open_has(monkeypatch: pytest.MonkeyPatch) ->
     assert ended.value.code is False
 
 
-def test_a_code_is_shown_before_a_browser_is_tried(
+def test_nothing_is_said_of_a_browser_that_fails(
+    home: Home, paged: House, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROWSER", "false %s")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    with meanwhile(lambda: paged.do(paged.pairlock.deciding.deny(paged.shown_by_device().id))):
+        refused = cli("login", paged.url, "--browser")
+    assert (refused.code, f"Type it at {PAGE}" in refused.err) == (REFUSED, True)
+    assert "browser" not in refused.err
+
+
+def test_a_page_that_nobody_serves_is_neither_named_nor_opened(
     home: Home, house: House, cli: Cli, browser: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    with meanwhile(lambda: house.do(house.pairlock.deciding.deny(house.shown_by_device().id))):
+        refused = cli("login", house.url, "--browser")
+    assert refused.code == REFUSED
+    assert "Type it at" not in refused.err
+    assert not browser.with_name("page").exists()
+
+
+def test_a_code_is_shown_before_a_browser_is_tried(
+    home: Home, paged: House, cli: Cli, browser: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BROWSER", f"{browser} %s")
 
@@ -312,7 +345,7 @@ def test_a_code_is_shown_before_a_browser_is_tried(
         typist.sees("It was opened in your browser.")
         code = USER_CODE.search(browser.with_name("page").read_text())
         assert code is not None
-        house.do(house.pairlock.deciding.deny(house.look_up(code[0]).id))
+        paged.do(paged.pairlock.deciding.deny(paged.look_up(code[0]).id))
 
     with typing(monkeypatch, denies):
-        assert cli("login", house.url, "--browser").code == REFUSED
+        assert cli("login", paged.url, "--browser").code == REFUSED

@@ -1,5 +1,6 @@
 """`pairlock pair`: by the PIN that the service shows, or by its operator's approval."""
 
+import io
 import json
 import os
 import re
@@ -88,7 +89,7 @@ def test_a_denial_tells_its_reason(home: Home, house: House) -> None:
 def test_who_says_no_keeps_what_was_paired(home: Home, house: House, cli: Cli) -> None:
     before = paired(home, house, cli)
     with asking(home, house) as child:
-        child.expect_exact(f"this device is paired with Studio at 127.0.0.1:{house.port} already")
+        child.expect(f"his device is paired with Studio at 127.0.0.1:{house.port} already")
         child.expect_exact("Pair again, and revoke what it has now? [y/N]")
         child.send("n\r")
         ended = end_of(child)
@@ -147,6 +148,15 @@ def test_what_cannot_be_a_pin_costs_no_attempt(home: Home, house: House, typed: 
         assert house.devices() == []
     else:
         assert (done.code, len(house.devices())) == (DONE, 1)
+
+
+def test_wrong_pins_that_are_piped_in_end_it(
+    home: Home, house: House, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("12345\nabc\n"))
+    refused = cli("pair", house.url, "--json")
+    assert (refused.code, refused.json["error"]) == (REFUSED, "invalid_pin")
+    assert (house.pending(), house.devices()) == ([], [])
 
 
 def test_who_has_nothing_to_type_waits_for_the_operator(home: Home, house: House, cli: Cli) -> None:

@@ -28,7 +28,7 @@ async def opened(page: str) -> bool:
 
 def _opened(page: str) -> bool:
     null = subprocess.DEVNULL
-    command = [sys.executable, "-m", __name__, page]
+    command = [sys.executable, "-P", "-m", __name__, page]  # nothing of the working directory is run
     done = subprocess.run(command, stdin=null, stdout=null, stderr=null, start_new_session=True, check=False)  # noqa: S603  # ours
     return done.returncode == 0
 

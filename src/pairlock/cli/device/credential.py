@@ -53,8 +53,8 @@ async def logout(*, terminal: Terminal, holding: Holding, url: str | None, forge
     url = url or _only(holding).url
     where = _named(holding, url)
     if forget:
-        await aio.forget(url, **holding.how())
-        terminal.answer({"revoked": False}, f"Forgot what was kept for {where}. It was not revoked there.")
+        forgotten = " and ".join(each.server.name for each in await aio.forget(url, **holding.how()))
+        terminal.answer({"revoked": False}, f"Forgot what was kept for {forgotten} at {url}. It was not revoked there.")
     elif await aio.logout(url, **holding.how()):
         terminal.answer({"revoked": True}, f"Logged out of {where}: this device was revoked there.")
     else:
@@ -81,7 +81,7 @@ def _only(holding: Holding) -> Credential:
     kept = list(holding.file.read().credentials().values())
     if not kept:
         raise NotPaired("this device is paired with nothing; pair it with: pairlock pair https://house.example")
-    if len(kept) > 1:
+    if len({each.base_url for each in kept}) > 1:
         listed = "".join(f"\n  {each.base_url}  {each.server.name}" for each in kept)
         raise NoSuch(f"this device is paired with several services; name one of them:{listed}")
     return kept[0]

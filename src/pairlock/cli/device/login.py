@@ -79,11 +79,12 @@ class Showing:
     async def code(self, code: DeviceCode) -> None:
         """Show it, and open its page where that can be done."""
         self._expires_at = monotonic() + code.expires_in
-        self._terminal.note(f"Open {code.verification_uri}")
-        self._terminal.note(f"and type {code.user_code} there.", style="bold")
-        page = code.verification_uri_complete or code.verification_uri
-        if self._may_open and await opened(page):
-            self._terminal.note("It was opened in your browser.")
+        self._terminal.note(f"The code of this device: {code.user_code}", style="bold")
+        if code.has_page:
+            self._terminal.note(f"Type it at {code.verification_uri}")
+            if self._may_open and await opened(code.verification_uri_complete or code.verification_uri):
+                self._terminal.note("It was opened in your browser.")
+        self._terminal.note(f"The service's operator may also run: pairlock requests approve {code.user_code}")
         if self._terminal.is_interactive:
             self._live.start()
 
@@ -110,7 +111,7 @@ class Showing:
         return pin
 
     def _left(self) -> str:
-        return f"Waiting for that ({countdown(self._seconds_left())} left); Ctrl-C to give up."
+        return f"Waiting for its approval ({countdown(self._seconds_left())} left); Ctrl-C to give up."
 
     def _seconds_left(self) -> float:
         return self._expires_at - monotonic()

@@ -14,27 +14,31 @@ from rich.panel import Panel
 from pairlock._core.methods import ONE_TIME_CODE, QR, grouped
 from pairlock._core.permissions import Permissions
 from pairlock._core.wire import code_answer
+from pairlock.cli.durations import Duration
 from pairlock.cli.operator.operating import Operating, operator_command
 from pairlock.cli.operator.redeeming import wait_until_redeemed
 from pairlock.cli.operator.saving import save
 from pairlock.cli.outcomes import DONE, FAILED
 from pairlock.cli.patterns import takes_permissions
-from pairlock.cli.terminal import Terminal, spoken
+from pairlock.cli.terminal import NotSaid, Terminal, countdown, spoken
 from pairlock.errors import PairlockError
 from pairlock.services.codes import LIVES, uri_of
 from pairlock.services.pictures import END, INK, Picture
 from pairlock.settings import check_address
 
+ADDRESS = click.option(
+    "--address", metavar="URL", help="Where devices reach the service; else the setting issuer, or as it was served."
+)
 NO_ADDRESS = "https://ADDRESS-OF-THE-SERVICE/pair"
 
 
 def _takes_what_is_granted(life: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options that both commands have, with how long such a code counts by default."""
-    lives = click.IntRange(LIVES[0], LIVES[-1])
+    told = f"For how long, in seconds or as 5:00.  [default: {countdown(life)}]"
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @takes_permissions
-        @click.option("--expires-in", type=lives, default=life, show_default=True, help="For how many seconds.")
+        @click.option("--expires-in", type=Duration(LIVES[0], LIVES[-1]), default=life, help=told)
         @click.option("--hint", default="", metavar="TEXT", help="A note of yours, such as who gets it.")
         @click.option("--no-wait", is_flag=True, help="Do not wait until a device has come in with it.")
         @wraps(function)
@@ -48,19 +52,19 @@ def _takes_what_is_granted(life: int) -> Callable[[Callable[..., Any]], Callable
 
 @operator_command(
     "code",
-    examples=["pairlock code --no-wait", "pairlock code --read '/sensors/**' --server https://house.example/pair"],
+    examples=["pairlock code --no-wait", "pairlock code --read '/sensors/**' --address https://house.example/pair"],
 )
 @_takes_what_is_granted(ONE_TIME_CODE.lifetime)
-@click.option("--server", metavar="URL", help="Where devices reach the service; else the setting issuer.")
+@ADDRESS
 async def code(
     *,
     terminal: Terminal,
     operating: Operating,
     permissions: Permissions | None,
-    expires_in: int,
+    expires_in: float,
     hint: str,
     no_wait: bool,
-    server: str | None,
+    address: str | None,
 ) -> int:
     """Hand out a one-time code, and say who came in with it.
 
@@ -72,8 +76,8 @@ async def code(
     shown = grouped(minted.code)
     terminal.answer(code_answer(minted.request, operating.now(), code=shown), Panel.fit(f" {shown} ", style="bold"))
     if not terminal.as_json:
-        address = server or operating.pairlock.settings.issuer or NO_ADDRESS
-        terminal.out.print(f"On the device: pairlock login {shlex.quote(address)} --code {shown}")
+        reached = address or operating.address or NO_ADDRESS
+        terminal.out.print(f"On the device: pairlock login {shlex.quote(reached)} --code {shown}")
         terminal.out.print(f"It grants: {spoken(granted)}")
     return DONE if no_wait else await wait_until_redeemed(terminal, operating, minted.request)
 
@@ -86,7 +90,7 @@ async def code(
     ],
 )
 @_takes_what_is_granted(QR.lifetime)
-@click.option("--address", metavar="URL", help="Where devices reach the service; else the setting issuer.")
+@ADDRESS
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Write it to this file instead.")
 @click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Write it to this file instead.")
 async def qr(
@@ -94,7 +98,7 @@ async def qr(
     terminal: Terminal,
     operating: Operating,
     permissions: Permissions | None,
-    expires_in: int,
+    expires_in: float,
     hint: str,
     no_wait: bool,
     address: str | None,
@@ -106,9 +110,9 @@ async def qr(
     It lets one device in, and grants default_permissions of the settings unless --read and --write say what. Whoever
     sees the picture can come in with it: a file is for its owner only. Ctrl-C withdraws the code.
     """
-    granted, base = _granted(operating, permissions), address or operating.pairlock.settings.issuer
+    granted, base = _granted(operating, permissions), address or operating.address
     if base is None:
-        raise click.UsageError("Say where devices reach the service: --address, or issuer in the settings.")
+        raise NotSaid("Say where devices reach the service: --address, or issuer in the settings.")
     if not all(_may_be_written(terminal, file) for file in (svg, png) if file is not None):
         terminal.note("Nothing has changed.")
         return FAILED
@@ -132,11 +136,11 @@ COMMANDS = {"code": code, "qr": qr}
 
 
 def _granted(operating: Operating, permissions: Permissions | None) -> Permissions:
-    """What the code will grant. Raises UsageError where nobody says, ConfigurationError without keys."""
+    """What the code will grant. Raises NotSaid where nobody says, ConfigurationError without keys."""
     operating.need_keys()
     granted = permissions or operating.default_permissions
     if granted is None:
-        raise click.UsageError("Say what it grants, with --read and --write: no default_permissions are set here.")
+        raise NotSaid("Say what it grants, with --read and --write: no default_permissions are set here.")
     return granted
 
 

@@ -16,7 +16,7 @@ from pairlock.cli.operator.listing import PAGE, aligned, pages, print_list
 from pairlock.cli.operator.operating import Operating, operator_command
 from pairlock.cli.outcomes import DONE, FAILED
 from pairlock.cli.patterns import takes_permissions
-from pairlock.cli.terminal import Terminal, safe, spoken
+from pairlock.cli.terminal import NotSaid, Terminal, safe, spoken
 
 COLUMNS = ("ID", "NAME", "BY", "PAIRED", "SEEN", "ADDRESS", "MAY")
 WORD = "revoke"
@@ -78,7 +78,7 @@ async def narrow(
 ) -> None:
     """Leave a device less than it has: exactly what --read and --write say, at once."""
     if (permissions is None) != nothing:
-        raise click.UsageError("Say what is left to it: --read and --write, or --nothing.")
+        raise NotSaid("Say what is left to it: --read and --write, or --nothing.")
     device = await find_device(operating, which)
     left = NOTHING if permissions is None else permissions
     narrowed = await operating.pairlock.devices.narrow(device.id, left, by=operating.operator.actor)
@@ -154,7 +154,7 @@ async def _count(operating: Operating) -> int:
 
 
 def _is_meant(terminal: Terminal, count: int) -> bool:
-    """Ask twice. Raises UsageError where nobody can be asked."""
+    """Ask twice. Raises NotSaid where nobody can be asked."""
     question = f"{_counted(count)} will be shut out, and have to pair again. Go on?"
     if not terminal.confirm(question, otherwise="give --yes."):
         return False

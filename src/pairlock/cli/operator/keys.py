@@ -24,7 +24,7 @@ from pairlock.cli.operator.operating import (
     this_operator,
 )
 from pairlock.cli.outcomes import DONE, FAILED, INTERRUPTED
-from pairlock.cli.terminal import Terminal
+from pairlock.cli.terminal import NotSaid, Terminal
 from pairlock.configuration import read_configuration
 from pairlock.errors import ConfigurationError
 from pairlock.keyfile import VARIABLE, configured_keys, file_keys, new_key, rewrite_keys
@@ -136,7 +136,7 @@ def _may_drop(terminal: Terminal, dropped: int) -> bool:
 def _hand_out(terminal: Terminal, keep: int | None) -> int:
     """A new key for whoever keeps the keys elsewhere."""
     if keep is not None:
-        raise click.UsageError(f"--keep is for a key file; remove the oldest keys from {VARIABLE}, and restart.")
+        raise NotSaid(f"--keep is for a key file; remove the oldest keys from {VARIABLE}, and restart.")
     key = new_key()
     terminal.answer({"new_key": key}, key)
     terminal.note(

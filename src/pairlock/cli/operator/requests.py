@@ -6,7 +6,8 @@ import click
 
 from pairlock._core.permissions import NOTHING, Permissions
 from pairlock._core.records import PairingRequest
-from pairlock._core.requests import attempts_left, grantable, seconds_left
+from pairlock._core.requests import attempts_left, grantable, seconds_left, state_at
+from pairlock._core.states import State
 from pairlock._core.wire import pending_answer
 from pairlock.cli.moments import moment
 from pairlock.cli.operator.finding import By, Found, find_request
@@ -14,8 +15,8 @@ from pairlock.cli.operator.operating import Operating, operator_command
 from pairlock.cli.operator.window import HELD, is_known, opened_by
 from pairlock.cli.outcomes import DONE, FAILED, REFUSED
 from pairlock.cli.patterns import takes_permissions
-from pairlock.cli.terminal import Terminal, countdown, safe, spoken
-from pairlock.errors import PinHeld
+from pairlock.cli.terminal import NotSaid, Terminal, countdown, safe, spoken
+from pairlock.errors import AlreadyDecided, PinHeld
 from pairlock.services.deciding import MOST_SHOWN
 
 
@@ -172,10 +173,13 @@ async def _hint(operating: Operating) -> str:
 
 
 def _granted(operating: Operating, request: PairingRequest, permissions: Permissions | None) -> Permissions:
-    """What approving grants. Raises UsageError when that would be nothing."""
+    """What approving grants. Raises AlreadyDecided where it is too late, NotSaid when that would be nothing."""
+    state = state_at(request, operating.now())
+    if state is not State.PENDING:
+        raise AlreadyDecided(state=state.value)
     granted = permissions or grantable(request, operating.default_permissions or NOTHING)
     if granted == NOTHING:
-        raise click.UsageError(
+        raise NotSaid(
             f"{_named(request)} asks for nothing in particular, and no default_permissions are set here:"
             " say what it may do, with --read and --write."
         )

@@ -7,6 +7,7 @@ from msgspec import UNSET
 
 from pairlock._core.windows import Window
 from pairlock._core.wire import window_answer
+from pairlock.cli.durations import Duration
 from pairlock.cli.moments import time_of_day
 from pairlock.cli.operator.operating import Operating, operator_command
 from pairlock.cli.terminal import Terminal, countdown, safe
@@ -29,14 +30,13 @@ def window_group() -> None:
 
 
 @operator_command(
-    "open", group=window_group, examples=["pairlock window open --timeout 600", "pairlock window open --until-closed"]
+    "open", group=window_group, examples=["pairlock window open --timeout 10:00", "pairlock window open --until-closed"]
 )
 @click.option(
     "--timeout",
     "seconds",
-    type=click.FloatRange(1, LONGEST),
-    metavar="SECONDS",
-    help="For how long; without it, for window_timeout of the settings (300).",
+    type=Duration(1, LONGEST),
+    help="For how long, in seconds or as 5:00; without it, for window_timeout of the settings (5:00).",
 )
 @click.option("--until-closed", is_flag=True, help="Until somebody closes it.")
 async def open_window(*, terminal: Terminal, operating: Operating, seconds: float | None, until_closed: bool) -> None:

@@ -1,6 +1,5 @@
 """What `pairlock serve` says once it serves: where, what it guards, what a PIN grants, and how a device pairs."""
 
-import math
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,7 +68,7 @@ class Banner(Struct, frozen=True):
         if not self.window.open:
             return "closed; it opens with --pairing, or: pairlock window open"
         until = self.window.until
-        return "open until it is closed" if until is None else f"open for {countdown(math.ceil(until - now))}"
+        return "open until it is closed" if until is None else f"open for {countdown(until - now)}"
 
     def answer(self, now: float) -> dict[str, Any]:
         """The same for programs."""

@@ -189,7 +189,7 @@ class LiveDisplay:
         window = self.scene.window
         if not is_open(window, now):
             return "Window closed", "yellow"
-        left = "" if window.until is None else f" {countdown(math.ceil(window.until - now))}"
+        left = "" if window.until is None else f" {countdown(window.until - now)}"
         return f"Window open{left}", "green"
 
     def _keys(self, now: float) -> Text:

@@ -74,7 +74,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         why = REASONS.get(error.errno or 0, error.strerror)
-        raise CannotListen(f"cannot listen on {host}, port {port}: {why}") from error
+        raise CannotListen(f"Cannot listen on {host}, port {port}: {why}") from error
     return listener
 
 

@@ -1,5 +1,6 @@
 """`pairlock serve`: guards an app, or runs stand-alone, and shows who asks to be let in."""
 
+import asyncio
 import os
 import socket
 import sys
@@ -15,16 +16,19 @@ from rich.console import Console
 from pairlock._core.permissions import Permissions
 from pairlock.asgi.calls import OperatorHook, operator_token
 from pairlock.cli.command import command
+from pairlock.cli.durations import Duration
 from pairlock.cli.operator.operating import CONFIG, DEFAULT_STORE, STORE, this_operator
 from pairlock.cli.patterns import takes_permissions
 from pairlock.cli.service.app_loading import App, load_app, nothing
 from pairlock.cli.service.banner import Banner, described_store, warning
+from pairlock.cli.service.endings import noting_cuts, noting_refusals
 from pairlock.cli.service.lines import JSONDisplay, PlainDisplay, QuietDisplay
 from pairlock.cli.service.listening import Place, check_certificate, listen, place_of
+from pairlock.cli.service.logs import logging_to
 from pairlock.cli.service.screen import Screen
-from pairlock.cli.service.server import Display, Service, logging_to, stop
+from pairlock.cli.service.server import Display, Service, stop
 from pairlock.cli.service.server import serve as serve_until_stopped
-from pairlock.cli.terminal import Terminal
+from pairlock.cli.terminal import NotSaid, Terminal
 from pairlock.configuration import Configuration, read_configuration
 from pairlock.errors import ConfigurationError
 from pairlock.facade import Pairlock
@@ -51,9 +55,8 @@ LEVELS = click.Choice(["critical", "error", "warning", "info", "debug"])
 @click.option(
     "--pairing-timeout",
     "window_timeout",
-    type=click.FloatRange(1, LONGEST),
-    metavar="SECONDS",
-    help="For how long the window opens.  [default: 300]",
+    type=Duration(1, LONGEST),
+    help="For how long the window opens, in seconds or as 5:00.  [default: 5:00]",
 )
 @takes_permissions
 @click.option("--name", "server_name", help="What devices are told they have paired with.")
@@ -73,7 +76,7 @@ LEVELS = click.Choice(["critical", "error", "warning", "info", "debug"])
 @STORE
 @click.option("--log-level", type=LEVELS, default="warning", show_default=True, help="What is logged, on stderr.")
 @click.option("--no-display", is_flag=True, help="Show no requests and no PINs, for services.")
-async def serve(
+def serve(
     *,
     terminal: Terminal,
     app: str | None,
@@ -94,21 +97,28 @@ async def serve(
     commands, or the HTTP API with the secret of PAIRLOCK_OPERATOR_TOKEN.
     """
     console = Console(markup=False, emoji=False, highlight=False) if _is_watched(terminal, no_display) else None
-    with logging_to(console, log_level):
+    with logging_to(console, log_level):  # also of what is cancelled with the event loop
         configuration = _configured(config, {**said, "app": app, "default_permissions": permissions})
         _check(configuration, factory=factory, pairing=pairing)
-        pairlock = _pairlock(configuration)
-        guarded = _guarded(configuration, pairlock, factory=factory)
-        with closing(_listener(configuration)) as listener:
-            place = _place(terminal, configuration, listener)
-            async with _started(pairlock, place, configuration.serving.at, opened=pairing):
-                banner = await _banner(configuration, pairlock, place)
-                service = Service(guarded, pairlock, listener, configuration.serving, banner)
-                await serve_until_stopped(service, _display(terminal, console, no_display))
+        display = _display(terminal, console, no_display)
+        asyncio.run(_serve(terminal, configuration, display, factory=factory, pairing=pairing))
     terminal.note("Stopped.")
 
 
 COMMANDS = {"serve": serve}
+
+
+async def _serve(
+    terminal: Terminal, configuration: Configuration, display: Display, *, factory: bool, pairing: bool
+) -> None:
+    pairlock = _pairlock(configuration)
+    guarded = _guarded(configuration, pairlock, factory=factory)
+    with closing(_listener(configuration)) as listener:
+        place = _place(terminal, configuration, listener)
+        async with _started(pairlock, place, configuration.serving.at, opened=pairing):
+            banner = await _banner(configuration, pairlock, place)
+            service = Service(guarded, pairlock, listener, configuration.serving, banner)
+            await serve_until_stopped(service, display, terminal.note)
 
 
 def _is_watched(terminal: Terminal, no_display: bool) -> bool:
@@ -128,16 +138,16 @@ def _configured(config: Path | None, given: Mapping[str, Any]) -> Configuration:
 
 
 def _check(configuration: Configuration, *, factory: bool, pairing: bool) -> None:
-    """Raises UsageError for what was not said, or cannot be meant."""
+    """Raises NotSaid for what was not said, or cannot be meant."""
     if "default_permissions" not in configuration.pairing:
-        raise click.UsageError(
+        raise NotSaid(
             "Say what pairing by PIN grants: give --read and --write, such as --read '/sensors/**',"
             " or set server.security.pairing.default_permissions in pairlock.yaml."
         )
     if factory and configuration.serving.app is None:
-        raise click.UsageError("--factory needs the MODULE:APP that makes the app.")
+        raise NotSaid("--factory needs the MODULE:APP that makes the app.")
     if pairing and configuration.pairing.get("enabled") is False:
-        raise click.UsageError("--pairing opens nothing where the settings say enabled: false.")
+        raise NotSaid("--pairing opens nothing where the settings say enabled: false.")
 
 
 def _pairlock(configuration: Configuration) -> Pairlock:
@@ -158,7 +168,8 @@ def _guarded(configuration: Configuration, pairlock: Pairlock, *, factory: bool)
     serving = configuration.serving
     app = nothing if serving.app is None else load_app(serving.app, factory=factory)
     with configuration.placing():
-        return pairlock.protect(app, at=serving.at, public=serving.public, origins=serving.origins)
+        protected = pairlock.protect(noting_cuts(app), at=serving.at, public=serving.public, origins=serving.origins)
+    return noting_refusals(protected)
 
 
 def _listener(configuration: Configuration) -> socket.socket:

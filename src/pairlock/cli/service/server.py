@@ -1,7 +1,6 @@
 """Runs the server of `pairlock serve` beside its display, until a signal or a key ends both."""
 
 import asyncio
-import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -11,8 +10,6 @@ from typing import Protocol
 
 import uvicorn
 from msgspec import Struct
-from rich.console import Console
-from rich.text import Text
 
 from pairlock.cli.service.app_loading import App
 from pairlock.cli.service.banner import Banner
@@ -23,8 +20,8 @@ from pairlock.facade import Pairlock
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TO_END = 5  # seconds that calls which are being answered may still take
 TO_CLOSE = 1  # seconds that the app may still take where it is to end at once
-LOGGERS = ("pairlock", "uvicorn")
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127) if chr(code) not in "\n\t"}
+TICK = 0.1  # seconds between two looks whether it is to end at once
+PATIENCE = 0.3  # seconds after which it is said what is waited for
 
 
 class DidNotStart(PairlockError):
@@ -51,8 +48,9 @@ class Service(Struct, frozen=True):
 class Server(uvicorn.Server):
     """uvicorn, ended by signals that are not raised again; `is_up` once it takes calls."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, say: Callable[[str], None]) -> None:
         self.is_up = asyncio.Event()
+        self._say = say
         self.was_asked_to_end = False
         super().__init__(_config(service, self._note_is_up))
 
@@ -65,13 +63,28 @@ class Server(uvicorn.Server):
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let the app end well even where calls are not waited for."""
-        await super().shutdown(sockets)
+        """Say what is waited for, until it is over or is to end at once."""
+        saying, ending = asyncio.create_task(self._say_what_runs()), asyncio.create_task(super().shutdown(sockets))
+        while not (ending.done() or self.force_exit):
+            await asyncio.wait([ending], timeout=TICK)
+        saying.cancel()
         if self.force_exit:
-            for task in self.server_state.tasks:
-                task.cancel()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.lifespan.shutdown(), TO_CLOSE)
+            await asyncio.wait([ending], timeout=2 * TICK)  # it closes what listens, and looks for this in each
+            await self._end_at_once()
+            ending.cancel()
+
+    async def _end_at_once(self) -> None:
+        """Let the app end well even where calls are not waited for."""
+        for task in self.server_state.tasks:
+            task.cancel()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.lifespan.shutdown(), TO_CLOSE)
+
+    async def _say_what_runs(self) -> None:
+        await asyncio.sleep(PATIENCE)
+        count = len(self.server_state.tasks)
+        runs = "1 call still runs" if count == 1 else f"{count} calls still run" if count else "the app still closes"
+        self._say(f"Stopping; {runs} (Ctrl-C again: at once)")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End once what is being answered is answered; a second Ctrl-C ends at once."""
@@ -79,9 +92,9 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-async def serve(service: Service, display: Display) -> None:
+async def serve(service: Service, display: Display, say: Callable[[str], None]) -> None:
     """Serve until a signal ends it. Raises DidNotStart, and what the display raises."""
-    server = Server(service)
+    server = Server(service, say)
     with _heeding(server):
         showing = asyncio.create_task(_show(service, server, display))
         try:
@@ -93,7 +106,7 @@ async def serve(service: Service, display: Display) -> None:
     if isinstance(failure, Exception):
         raise failure
     if not server.was_asked_to_end:
-        raise DidNotStart("the app did not start; what it said stands above")
+        raise DidNotStart("The app did not start; what it said stands above")
 
 
 def stop() -> None:
@@ -139,56 +152,3 @@ def _config(service: Service, note_is_up: Callable[[], Awaitable[None]]) -> uvic
         callback_notify=note_is_up,
         timeout_notify=1,
     )
-
-
-# Logs
-
-
-class Harmless(logging.Formatter):
-    """Records in which what strangers wrote cannot move the cursor."""
-
-    def __init__(self) -> None:
-        super().__init__("%(levelname)s %(name)s: %(message)s")
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The text of a record."""
-        return super().format(record).translate(CONTROLS)
-
-
-class AboveDisplay(logging.Handler):
-    """Prints records on the console of a live display, above it."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
-        with suppress(OSError):  # the terminal has gone
-            self._console.print(Text(self.format(record)), soft_wrap=True)
-
-
-@contextmanager
-def logging_to(console: Console | None, level: str) -> Iterator[None]:
-    """Our logs and those of the server go to this console meanwhile, without one to stderr."""
-    handler = logging.StreamHandler() if console is None else AboveDisplay(console)
-    handler.setFormatter(Harmless())
-    handler.addFilter(_is_news)
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    before = [(logger, logger.level, logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(level.upper())
-        logger.propagate = False
-    try:
-        yield
-    finally:
-        for logger, known, propagate in before:
-            logger.removeHandler(handler)
-            logger.setLevel(known)
-            logger.propagate = propagate
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """That calls are cut off at the end is no error of the app."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
