@@ -12,7 +12,7 @@ import pytest
 from pairlock.errors import WireError
 
 FACADES = ["pairlock", "pairlock.testing"]  # nothing but public names of ours
-PUBLIC = [*FACADES, "pairlock.stores"]
+PUBLIC = [*FACADES, "pairlock.client", "pairlock.client.aio", "pairlock.stores"]
 
 
 def exported() -> list[tuple[str, str]]:

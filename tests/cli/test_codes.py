@@ -91,6 +91,18 @@ def test_the_line_to_type_names_the_service(
     assert f"pairlock login {address} --code " in cli("code", "--no-wait", *given).out
 
 
+def test_a_code_counts_for_as_long_as_is_said(cli: Cli, house: House) -> None:
+    assert 58 <= cli("code", "--no-wait", "--json", "--expires-in", "1:00").json["expires_in"] <= 60
+
+
+def test_a_picture_that_is_there_is_an_error_in_one_line(cli: Cli, house: House) -> None:
+    (house.folder / "q.png").touch()
+    refused = cli("qr", "--address", SITE, "--png", "q.png", "--no-wait")
+    assert refused.code == USAGE
+    assert len(refused.err.splitlines()) == 1
+    assert "q.png is there already. Replace it? Nobody can be asked here: name another." in refused.err
+
+
 def test_json_says_what_http_says(cli: Cli, house: House) -> None:
     given = ("--read", "/sensors/a", "--hint", "for Ann", "--expires-in", "60")
     told = cli("code", "--no-wait", "--json", *given).json

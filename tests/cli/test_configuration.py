@@ -580,7 +580,7 @@ def test_a_file_that_cannot_be_read_is_told_of() -> None:
 
 def test_without_the_library_for_yaml_there_is_toml(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
-    says = "pairlock.yaml: YAML needs PyYAML; install it with: pip install 'pairlock[server]', or write TOML"
+    says = "pairlock.yaml: YAML needs PyYAML; install it with: pip install 'pairlock[cli]', or write TOML"
     assert refusal("") == says
     assert read("", name="pairlock.toml").pairing == {}
 

@@ -87,6 +87,39 @@ def serving(*lines: str) -> str:
     return CONFIGURATION.replace("server:\n", "server:\n" + "".join(f"  {line}\n" for line in lines))
 
 
+# The app
+
+
+@pytest.mark.parametrize(
+    ("app", "says"),
+    [
+        ("home.app", "write MODULE:APP"),
+        ("nomod:app", "there is no module nomod in "),
+        ("home.rooms:app", "there is no module home.rooms in "),
+        ("rooms.kitchen:app", "there is no module rooms.kitchen in "),
+    ],
+)
+def test_an_app_that_serve_would_not_find_is_a_problem(house: House, app: str, says: str) -> None:
+    Path("home.py").write_text("raise SystemExit('it was run')")
+    Path("rooms").mkdir()
+    Path("rooms/__init__.py").write_text("raise SystemExit('it was run')")
+    write(serving(f"app: {app}"))
+    status, detail = of("app", found())
+    assert status == "problem"
+    assert detail.startswith(f"{app}: {says}")
+
+
+@pytest.mark.parametrize("app", ["home:nope", "rooms.kitchen:app"])
+def test_an_app_is_looked_for_and_not_run(house: House, app: str) -> None:
+    Path("rooms").mkdir()
+    for file in ("home.py", "rooms/__init__.py", "rooms/kitchen.py"):
+        Path(file).write_text("raise SystemExit('it was run')")
+    write(serving(f"app: {app}"))
+    module, _, attribute = app.partition(":")
+    says = f"the module {module} is there; `pairlock serve` runs it, and looks for {attribute} in it"
+    assert of("app", found()) == ("ok", says)
+
+
 # The command
 
 
@@ -331,7 +364,7 @@ def test_the_window_is_told_as_it_is(house: House) -> None:
     assert of("window", found()) == ("ok", "open until it is closed")
     house.do(lambda pairlock: pairlock.window.open(300))
     status, detail = of("window", found())
-    assert (status, detail[:11]) == ("ok", "open for 4:")
+    assert (status, detail) == ("ok", "open for 5:00")
     house.do(lambda pairlock: pairlock.window.close())
     assert of("window", found()) == ("ok", "closed")
     write(pairing("enabled: false"))

@@ -185,6 +185,15 @@ def test_where_nobody_can_be_asked_a_name_needs_yes(cli: Cli, house: House) -> N
     assert cli("requests", "approve", "My Phone", "--yes").code == 0
 
 
+def test_what_is_approved_already_is_told_before_what_it_would_get(cli: Cli, house: House) -> None:
+    configure(house.folder)
+    phone = house.requests["My Phone"].request.id
+    assert cli("requests", "approve", phone, "--read", "/sensors/a").code == 0
+    late = cli("requests", "approve", phone)
+    assert late.code == NO_SUCH
+    assert "state: approved" in late.err
+
+
 def test_a_request_that_would_get_nothing_is_not_approved(cli: Cli, house: House) -> None:
     configure(house.folder)
     phone = house.requests["My Phone"].request.id

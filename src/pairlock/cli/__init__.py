@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-NEEDED = {"click", "filelock", "httpx", "prompt_toolkit", "rich", "uvicorn", "websockets", "yaml"}
+NEEDED = {"click", "filelock", "httpx", "prompt_toolkit", "rich", "yaml"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -13,5 +13,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if error.name not in NEEDED:
             raise
-        sys.exit(f"pairlock: the command needs {error.name}; install it with: pip install 'pairlock[server]'")
+        sys.exit(f"pairlock: the command needs {error.name}; install it with: pip install 'pairlock[cli]'")
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))

@@ -8,7 +8,7 @@ from pairlock.cli.terminal import countdown
 from pairlock.configuration.shapes import SECONDS, Problems
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """A number of seconds, or 5:00, or 1:30:00, as in the settings; from the least to the most."""
 
     name = "time"

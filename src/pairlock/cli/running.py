@@ -4,12 +4,13 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 import click
 
 from pairlock.cli import outcomes
 from pairlock.cli.terminal import Terminal
-from pairlock.errors import PairlockError
+from pairlock.errors import ConfigurationError, PairlockError
 
 # Where each command lives; imported when it is called for, so that `pairlock token` stays quick.
 COMMANDS = {
@@ -30,6 +31,7 @@ COMMANDS = {
     "doctor": "pairlock.cli.examination.doctor",
     "completion": "pairlock.cli.completion",
 }
+SERVED_WITH = ("uvicorn", "websockets")
 DEVICE_SIDE = ("pair", "login", "whoami", "token", "logout", "list")
 
 
@@ -42,8 +44,20 @@ class Pairlock(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = importlib.import_module(COMMANDS[cmd_name]).COMMANDS[cmd_name]
+        try:
+            found: click.Command = importlib.import_module(COMMANDS[cmd_name]).COMMANDS[cmd_name]
+        except ModuleNotFoundError as error:
+            if error.name not in SERVED_WITH:
+                raise
+            return _without(cmd_name, error.name or "")
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and (alike := get_close_matches(args[0], COMMANDS)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {alike[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, names in (
@@ -53,6 +67,24 @@ class Pairlock(click.Group):
             rows = [(name, found.get_short_help_str(60)) for name in names if (found := self.get_command(ctx, name))]
             with formatter.section(title):
                 formatter.write_dl(rows)
+
+
+def _without(name: str, library: str) -> click.Command:
+    """What stands in for a command that is there only with `pairlock[server]`."""
+    says = f"Needs {library}; install it with: pip install 'pairlock[server]'"
+
+    def refuse(**given: object) -> None:
+        raise ConfigurationError(f"pairlock {name}: {says}")
+
+    rest = click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED)
+    return click.Command(
+        name,
+        callback=refuse,
+        params=[rest],
+        help=says,
+        short_help=says,
+        context_settings={"ignore_unknown_options": True},
+    )
 
 
 @click.command(cls=Pairlock, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,8 +1,9 @@
 """The same as `pairlock.client`, for asyncio and trio: every function and method is awaited."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 import anyio
 
@@ -22,6 +23,9 @@ from pairlock.errors import PairlockError
 
 if TYPE_CHECKING:
     import httpx
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 __all__ = [
     "Credential",
@@ -44,6 +48,44 @@ __all__ = [
 
 
 LEAVING = 5.0  # seconds that withdrawing a request may take
+
+
+class Opening(Coroutine[Any, Any, T]):
+    """A coroutine that may be opened instead of awaited: `async with connect(url) as house`."""
+
+    def __init__(self, opening: Coroutine[Any, Any, T]) -> None:
+        self._opening = opening
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._opening.__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._opening.send(value)
+
+    def throw(self, *exc: Any) -> Any:
+        return self._opening.throw(*exc)
+
+    def close(self) -> None:
+        self._opening.close()
+
+    async def __aenter__(self) -> T:
+        opened: Any = await self._opening
+        self._close = opened.__aexit__
+        entered: T = await opened.__aenter__()
+        return entered
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._close(*exc)
+
+
+def opening(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Opening[T]]:
+    """Let what a function opens be opened by `async with` too."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Opening[T]:
+        return Opening(function(*args, **kwargs))
+
+    return call
 
 
 class Pairing(Request):
@@ -89,6 +131,7 @@ class Pairing(Request):
             await self._http.aclose()
 
 
+@opening
 async def pair(
     url: str,
     *,
@@ -112,16 +155,19 @@ async def pair(
         raise
 
 
+@opening
 async def redeem(url: str, code: str, *, name: str | None = None, **how: Unpack[How]) -> "httpx.AsyncClient":
     """Pair with a one-time code such as K3F9-X2NM; the client that is let in. Raises InvalidCode."""
     return await _ready(journeys.redeemed(url, code, name, how), how)
 
 
+@opening
 async def pair_with_qr(uri: str, *, name: str | None = None, **how: Unpack[How]) -> "httpx.AsyncClient":
     """Pair with what a QR code says; the client that is let in. Raises InvalidCode, ConfigurationError."""
     return await _ready(journeys.scanned(uri, name, how), how)
 
 
+@opening
 async def device_login(
     url: str,
     *,
@@ -151,6 +197,7 @@ async def device_login(
     return await _ready(exchange, how)
 
 
+@opening
 async def connect(url: str, **how: Unpack[How]) -> "httpx.AsyncClient":
     """A client for a service that this device has paired with, sure to be let in.
 

@@ -160,7 +160,7 @@ def _read_yaml(path: Path, text: str) -> Document:
     try:
         import yaml  # only here: TOML does without
     except ModuleNotFoundError:
-        says = f"{path}: YAML needs PyYAML; install it with: pip install 'pairlock[server]', or write TOML"
+        says = f"{path}: YAML needs PyYAML; install it with: pip install 'pairlock[cli]', or write TOML"
         raise ConfigurationError(says) from None
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -15,6 +15,7 @@ from msgspec import Struct
 from pairlock._core.keys import MIN_KEY_BYTES
 from pairlock._core.permissions import Permissions
 from pairlock.cli.operator.operating import DEFAULT_STORE, key_file_of
+from pairlock.cli.service.app_loading import check_module
 from pairlock.cli.terminal import spoken
 from pairlock.client.storage import CredentialFile
 from pairlock.configuration import Configuration, read_configuration, unknown_variables
@@ -126,6 +127,19 @@ def _keys(url: str, environ: Mapping[str, str]) -> Finding:
 
 def _counted(keys: int) -> str:
     return "1 key" if keys == 1 else f"{keys} keys, of which the newest signs,"
+
+
+def check_app(configuration: Configuration) -> list[Finding]:
+    """Whether the app that is guarded can be there; its module is not run, for nobody knows what it does."""
+    app = configuration.serving.app
+    if app is None:
+        return []
+    try:
+        check_module(app)
+    except ConfigurationError as error:
+        return [problem("app", str(error))]
+    module, _, attribute = app.partition(":")
+    return [ok("app", f"the module {module} is there; `pairlock serve` runs it, and looks for {attribute} in it")]
 
 
 def check_files(configuration: Configuration) -> list[Finding]:

@@ -9,7 +9,14 @@ import msgspec
 from rich.text import Text
 
 from pairlock.cli.command import command
-from pairlock.cli.examination.checks import Finding, check_configuration, check_files, check_keys, check_permissions
+from pairlock.cli.examination.checks import (
+    Finding,
+    check_app,
+    check_configuration,
+    check_files,
+    check_keys,
+    check_permissions,
+)
 from pairlock.cli.examination.store_checks import check_store
 from pairlock.cli.examination.tls_checks import check_tls
 from pairlock.cli.operator.operating import CONFIG, STORE
@@ -23,9 +30,9 @@ STYLES = {"ok": "green", "warning": "bold yellow", "problem": "bold red"}
 @CONFIG
 @STORE
 async def doctor(*, terminal: Terminal, config: Path | None, store: str | None) -> int:
-    """Check settings, store, keys, clock, TLS and files.
+    """Check settings, app, store, keys, clock, TLS and files.
 
-    No store and no keys are made. The exit code is 1 if there is a problem.
+    The app is looked for, not run. No store and no keys are made. The exit code is 1 if there is a problem.
     """
     findings = await examine(config, store, environ=os.environ, now=time.time)
     is_well = all(finding.status != "problem" for finding in findings)
@@ -47,6 +54,7 @@ async def examine(
     return [
         *findings,
         check_permissions(configuration),
+        *check_app(configuration),
         *await check_store(configuration, pairlock, now),
         check_keys(configuration, environ),
         check_tls(configuration, now()),

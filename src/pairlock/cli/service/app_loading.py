@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from difflib import get_close_matches
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -29,13 +30,31 @@ def load_app(named: str, *, factory: bool) -> App:
 
     Raises ConfigurationError.
     """
-    module_name, _, attribute = named.partition(":")
-    if not module_name or not attribute or "/" in named or module_name.endswith(".py"):
-        raise ConfigurationError(f"{named}: write MODULE:APP, such as house:app for the `app` of house.py")
+    module_name, attribute = _parts(named)
     found = _attribute(_module(named, module_name), attribute)
     app = _made(named, found) if factory else found
     _check(named, app, is_made=factory)
     return app  # type: ignore[no-any-return]  # checked
+
+
+def check_module(named: str) -> None:
+    """Whether the module of MODULE:APP can be found; it is not run. Raises ConfigurationError."""
+    name, _ = _parts(named)
+    places = [os.getcwd(), *sys.path]  # noqa: PTH109  # as sys.path has it
+    begun: list[str] = []
+    for part in name.split("."):
+        begun.append(part)
+        found = PathFinder.find_spec(part, places)
+        if found is None:
+            raise _no_module(named, ".".join(begun))
+        places = list(found.submodule_search_locations or ())
+
+
+def _parts(named: str) -> tuple[str, str]:
+    module_name, _, attribute = named.partition(":")
+    if not module_name or not attribute or "/" in named or module_name.endswith(".py"):
+        raise ConfigurationError(f"{named}: write MODULE:APP, such as house:app for the `app` of house.py")
+    return module_name, attribute
 
 
 def _module(named: str, name: str) -> ModuleType:
@@ -46,10 +65,13 @@ def _module(named: str, name: str) -> ModuleType:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # whatever a module of theirs does
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
-            raise ConfigurationError(
-                f"{named}: there is no module {error.name} in {here}; run this in the folder that has it"
-            ) from None
+            raise _no_module(named, error.name) from None
         raise ConfigurationError(f"{named}: importing it failed: {_told(error)}") from error
+
+
+def _no_module(named: str, missing: str) -> ConfigurationError:
+    here = os.getcwd()  # noqa: PTH109  # as sys.path has it
+    return ConfigurationError(f"{named}: there is no module {missing} in {here}; run this in the folder that has it")
 
 
 def _attribute(module: ModuleType, path: str) -> Any:

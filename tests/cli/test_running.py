@@ -1,0 +1,50 @@
+"""How commands are found, also where not all of them are installed."""
+
+import sys
+
+import pytest
+
+from pairlock.cli.running import COMMANDS, SERVED_WITH, run
+
+pytestmark = pytest.mark.usefixtures("nowhere")
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `pip install 'pairlock[cli]'`: nothing to serve with."""
+    for name in [name for name in sys.modules if name.startswith("pairlock.cli.service")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in SERVED_WITH:
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def test_help_lists_every_command_also_those_that_are_not_installed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n  {name} " in shown for name in COMMANDS)
+    assert "serve       Needs uvicorn; install it with: pip install 'pairlock[server]'" in shown
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["serve", "house:app", "--pairing", "--read", "/**"]])
+def test_what_is_not_installed_says_how_to_get_it(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    says = "pairlock serve: Needs uvicorn; install it with: pip install 'pairlock[server]'\n"
+    assert capsys.readouterr().err.casefold() == says.casefold()
+
+
+def test_anything_else_that_is_missing_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pairlock.cli.operator.audit", raising=False)
+    monkeypatch.setitem(sys.modules, "pairlock.cli.moments", None)
+    with pytest.raises(ModuleNotFoundError):
+        run(["audit"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [("device", "No such command 'device'. Did you mean 'devices'?"), ("xyzzy", "No such command 'xyzzy'.")],
+)
+def test_a_mistyped_command_is_answered_with_one_that_is_alike(
+    typed: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([typed]) == 2
+    assert said in capsys.readouterr().err
