@@ -1,6 +1,8 @@
 """How commands are found, also where not all of them are installed."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +50,16 @@ def test_a_mistyped_command_is_answered_with_one_that_is_alike(
 ) -> None:
     assert run([typed]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_an_answer_that_nobody_can_read_ends_in_a_line_all_the_same() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "pairlock.cli", "whoami", "--json", "--credentials", "/nonexistent/tokens.json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (4, 1), ended.stderr

@@ -245,7 +245,7 @@ def test_an_app_that_does_not_start_is_told_with_what_it_said(house: Path, capsy
     outcome = call(capsys, "serve", "broken:app", *READ, "--port", "0")
     assert outcome.code == FAILED
     assert "ZeroDivisionError: no power" in outcome.err
-    assert outcome.err.endswith("the app did not start; what it said stands above\n")
+    assert outcome.err.endswith("The app did not start; what it said stands above\n")
 
 
 def test_a_port_that_is_taken_is_told_before_anything_is_made(house: Path, capsys: Capture) -> None:
@@ -254,7 +254,7 @@ def test_a_port_that_is_taken_is_told_before_anything_is_made(house: Path, capsy
         outcome = call(capsys, "serve", *READ, "--port", port)
     assert outcome.code == FAILED
     assert outcome.err == (
-        f"cannot listen on 127.0.0.1, port {port}: somebody listens there already;"
+        f"Cannot listen on 127.0.0.1, port {port}: somebody listens there already;"
         " give another --port, or 0 for any that is free\n"
     )
     assert not (house / "pairlock.db").exists()
@@ -275,7 +275,7 @@ def test_on_an_address_of_the_network_it_warns_of_who_listens_in(house: Path, ca
         ([*READ, "--public", "x"], "public: 'x': must start with /"),
         ([*READ, "--host", "no such host"], "host: 'no such host' is no address that is known here"),
         ([*READ, "--port", "70000"], "not in the range"),
-        ([*READ, "--pairing-timeout", "0"], "not in the range"),
+        ([*READ, "--pairing-timeout", "0"], "0 is not from 0:01 to 24:00:00."),
         ([*READ, "--trusted-proxy", "x"], "trusted_proxies: "),
         ([*READ, "--issuer", "x"], "issuer: "),
         ([*READ, "--store", "x"], "store: this is not the URL of a store"),

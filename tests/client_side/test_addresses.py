@@ -140,3 +140,12 @@ def test_without_an_http_library_international_names_say_what_to_install(monkeyp
     assert parse("house.example").host == "house.example"
     with pytest.raises(ConfigurationError, match=r"pairlock\[client\]"):
         parse("b\u00fccher.example")
+
+
+@pytest.mark.parametrize(
+    "typed", ["https://ann:hunter2@house.example", "https://house.example/pair#hunter2", "//a:hunter2@b"]
+)
+def test_what_may_be_a_secret_is_not_repeated(typed: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parse(typed)
+    assert "hunter2" not in str(refused.value)

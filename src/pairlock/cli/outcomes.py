@@ -69,10 +69,12 @@ def exit_code(error: Exception) -> int:
 
 def line(error: Exception) -> str:
     """The one line that is printed of it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if not isinstance(error, WireError):
         return _capital(KEYWORD.sub("", str(error)))
     if isinstance(error, LATER) and error.retry_after:
-        return f"{error.description.removesuffix('.')}, in {error.retry_after} seconds."
+        return f"{error.description.removesuffix('.')}, in {error.retry_after} s."
     told = [f"{name.replace('_', ' ')}: {value}" for name, value in error.details.items()]
     return f"{error.description} ({'; '.join(told)})" if told else error.description
 

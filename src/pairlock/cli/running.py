@@ -121,8 +121,11 @@ def _refused(terminal: Terminal, error: click.ClickException) -> int:
 
 
 def _failed(terminal: Terminal, error: Exception) -> int:
-    if terminal.as_json:
-        terminal.json(outcomes.as_json(error))
-    else:
-        terminal.note(outcomes.line(error), style="red")
+    try:
+        if terminal.as_json:
+            terminal.json(outcomes.as_json(error))
+            return outcomes.exit_code(error)
+    except OSError:  # nobody can read it there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    terminal.note(outcomes.line(error), style="red")
     return outcomes.exit_code(error)

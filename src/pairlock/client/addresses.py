@@ -98,9 +98,8 @@ def _in_ascii(host: str) -> str:
 
 
 def _malformed(text: str, why: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{text[:200]!r} is no address of a service ({why}); write one such as https://house.example"
-    )
+    shown = re.sub(r"//[^/]*@", "//…@", text[:200]).partition("#")[0]  # no password, no code
+    return ConfigurationError(f"{shown!r} is no address of a service ({why}); write one such as https://house.example")
 
 
 def _bracketed(host: str) -> str:

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from contextvars import ContextVar
+from typing import Any
 
 from msgspec import Struct
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairlock._core.standings import NARROWED, REVOKED, STALE
+from pairlock.cli.service.app_loading import App
 
 # What uvicorn complains of once a call has ended, in its words.
 NO_HANDSHAKE = "ASGI callable returned without completing handshake."
@@ -24,14 +25,14 @@ class Ending(Struct):
 _ending: ContextVar[Ending] = ContextVar("ending")
 
 
-def noting_refusals(app: ASGIApp) -> ASGIApp:
+def noting_refusals(app: App) -> App:
     """Around the guard: note handshakes that were answered with a whole response, as it refuses them."""
 
-    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+    async def noting(scope: Any, receive: Any, send: Any) -> None:
         ending = Ending()
         _ending.set(ending)
 
-        async def send_on(message: Message) -> None:
+        async def send_on(message: Any) -> None:
             await send(message)
             if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
                 ending.unfounded = NO_HANDSHAKE
@@ -41,10 +42,10 @@ def noting_refusals(app: ASGIApp) -> ASGIApp:
     return noting
 
 
-def noting_cuts(app: ASGIApp) -> ASGIApp:
+def noting_cuts(app: App) -> App:
     """Inside the guard: note calls that it ends because their device may not make them any more."""
 
-    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+    async def noting(scope: Any, receive: Any, send: Any) -> None:
         try:
             await app(scope, receive, send)
         except asyncio.CancelledError as error:
