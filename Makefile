@@ -1,6 +1,7 @@
 # make demo, make test, make check and make bench set up what they need; Python 3.11+ is all they ask for.
 PYTHON ?= python3
 PORT ?= 8000
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')# most tests wait for other processes
 BIN = .venv/bin
 
 .PHONY: demo test check bench format clean
@@ -10,7 +11,7 @@ demo: .venv/demo-ready  ## run the example service on 127.0.0.1:$(PORT)
 	@PORT=$(PORT) $(BIN)/python -m example_app
 
 test: .venv/dev-ready  ## every test, with the coverage gate
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 check: .venv/dev-ready  ## format, lint, types
 	$(BIN)/ruff format --check .

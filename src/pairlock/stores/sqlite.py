@@ -118,10 +118,12 @@ class SQLiteStore:
         # Made here and not on the thread: whenever the caller is cancelled, we hold what must be closed.
         plain = connect(self.path, self._busy_timeout)
         connection = Connection(lambda: plain, 64)
+        opening = asyncio.ensure_future(connection)
         try:
-            await connection
+            await asyncio.shield(opening)
             await connection.perform(self._busy_timeout, lambda plain: prepare(plain, self.path, self._busy_timeout))
         except BaseException:
+            await opening  # its thread is to end before the loop does, to which it answers
             await connection.close()
             plain.close()
             raise
