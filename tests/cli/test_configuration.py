@@ -320,7 +320,8 @@ PLACE = "server.security.pairing"
     ("text", "says"),
     [
         ("server: [", "1: this is no YAML: expected the node content, but found '<stream end>'"),
-        ("a: *b", "1: this is no YAML: found undefined alias 'b'"),
+        ("a: *b", "1: this is no YAML: found undefined alias; put it in quotes if it is text"),
+        ("a: !b!c x", "1: this is no YAML: found undefined tag handle; put it in quotes if it is text"),
         ("a: 1\n---\nb: 1", "2: this is no YAML: but found another document"),
         ("a: 1\nb: \0", "2: this is no YAML: special characters are not allowed"),
         ('a: "\\UFFFFFFFF"', "1: this is no YAML: it cannot be understood"),
@@ -330,7 +331,7 @@ PLACE = "server.security.pairing"
         ("? [a, b]\n: 1", "1: ?: only words stand before a colon; write out what is meant"),
         ("a: &a {}\nb:\n  <<: *a", "3: b.<<: only words stand before a colon; write out what is meant"),
         ("a: !mine {}", "1: a: there is no such setting"),
-        ("a: !mine x", "1: a: there are no values of a kind of their own (!mine) here"),
+        ("a: !mine x", "1: a: there are no values of a kind of their own (!…) here; put it in quotes if it is text"),
         ("servers: {}", "1: servers: there is no such setting; did you mean server?"),
         ("\nfrobnicate: 1", "2: frobnicate: there is no such setting"),
         ("pin_length: 4", f"1: pin_length: it belongs under {PLACE}"),
@@ -538,6 +539,12 @@ def test_what_may_be_a_secret_is_not_repeated() -> None:
         f"pairlock.yaml:8: {PLACE}.clients[1].secret: expected text, not a number; put it in quotes",
         f"pairlock.yaml:9: {PLACE}.store: expected text, not a number; put it in quotes",
     ]
+
+
+@pytest.mark.parametrize("mark", ["*", "!", "!x!", "&x *"])
+def test_a_secret_that_yaml_takes_for_something_else_is_not_repeated(mark: str) -> None:
+    told = refusal(pairing(f"store: {mark}hunter2hunter2"))
+    assert "hunter2" not in told
 
 
 def test_a_table_that_repeats_itself_without_end_is_refused() -> None:

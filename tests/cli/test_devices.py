@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from pairlock import Operator, Pairlock
+from pairlock._core.permissions import Permissions
 from pairlock._core.records import Device
 from pairlock.cli.operator.devices import _revoke_all, _tell, devices_group
 from pairlock.cli.operator.operating import Operating
@@ -125,18 +126,26 @@ def test_a_device_is_found_by_its_id_the_beginning_of_it_or_its_name(cli: Cli, h
     assert found.json["id"] == device.id
 
 
-def test_a_name_comes_before_the_beginning_of_an_id_and_an_id_before_a_name(cli: Cli, house: House) -> None:
+def test_an_id_comes_before_a_name_and_its_beginning_does_not(cli: Cli, house: House) -> None:
     phone, prefix = house.devices["My Phone"].id, house.devices["My Phone"].id[:16]
     now = time.time()
     like_prefix, like_id = (a_device(name=name, expires_at=now + LIFE) for name in (prefix, phone))
     keep(house.folder, like_prefix, like_id)
-    assert cli("devices", "show", "--json", prefix).json["id"] == like_prefix.id
+    several = cli("devices", "show", prefix)
+    assert several.code == NO_SUCH
+    assert like_prefix.id in several.err
+    assert phone in several.err
     assert cli("devices", "show", "--json", phone).json["id"] == phone
 
 
-def test_a_name_that_has_the_form_of_an_id_is_found(cli: Cli, house: House) -> None:
-    keep(house.folder, device := a_device(name="7" * 26, expires_at=time.time() + LIFE))
-    assert cli("devices", "show", "--json", "7" * 26).json["id"] == device.id
+def test_a_name_that_has_the_form_of_an_id_is_no_name(cli: Cli, house: House) -> None:
+    keep(house.folder, a_device(name="7" * 26, expires_at=time.time() + LIFE))
+    assert cli("devices", "show", "7" * 26).code == NO_SUCH
+
+
+def test_names_that_look_the_same_are_told_apart(cli: Cli, house: House) -> None:
+    keep(house.folder, a_device(name="Lamp\ufe0f", expires_at=time.time() + LIFE))
+    assert "may be any of these 2" in cli("devices", "revoke", "Lamp").err
 
 
 def test_a_name_may_begin_with_a_dash(cli: Cli, house: House) -> None:
@@ -200,6 +209,12 @@ def test_a_device_is_shown_with_all_that_is_known(cli: Cli, house: House) -> Non
     assert shown["from"] == "192.0.2.20 curl/8.5.0"
     assert "by pin, let in by pin" in shown["paired"]
     assert shown["ends"].endswith("unless it refreshes before")
+
+
+def test_what_cannot_be_seen_in_a_pattern_is_written_out(cli: Cli, house: House) -> None:
+    permissions = Permissions.parse({"read": ["/a\u202eb", "/c\ufe0f"]})
+    keep(house.folder, device := a_device(permissions=permissions, expires_at=time.time() + LIFE))
+    assert "read /a\\u202eb /c\\ufe0f" in cli("devices", "show", device.id).out
 
 
 def test_a_device_of_an_oauth_client_is_shown_with_it(cli: Cli, house: House) -> None:

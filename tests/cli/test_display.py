@@ -23,7 +23,7 @@ from pairlock._core.permissions import Permissions
 from pairlock._core.records import AuditEvent, EventType, Origin, PairingRequest
 from pairlock._core.windows import Window
 from pairlock.cli.service.banner import Banner
-from pairlock.cli.service.display import STEADY, LiveDisplay, Pressed
+from pairlock.cli.service.display import REPEATS, STEADY, LiveDisplay, Pressed
 from pairlock.cli.service.lines import JSONDisplay, PlainDisplay, QuietDisplay
 from pairlock.cli.service.listening import Place
 from pairlock.cli.service.screen import Screen
@@ -397,6 +397,73 @@ def test_a_request_is_decided_once_until_that_is_done() -> None:
     assert display.press("a", SOON) is None
     display.done(pressed)
     assert display.press("d", SOON) is not None
+
+
+def test_a_key_that_is_held_down_decides_once() -> None:
+    first, second = some(2)
+    display, at = display_of(first, second), SOON
+    assert display.press("a", at) == Pressed("approve", first.request.id, "Phone 1")
+    display.press("j", at)
+    for _ in range(100):
+        at += REPEATS / 2
+        assert display.press("a", at) is None
+    assert display.press("a", at + 2 * REPEATS) == Pressed("approve", second.request.id, "Phone 2")
+
+
+def test_a_clock_that_is_set_back_a_little_keeps_the_keys_from_deciding_at_once() -> None:
+    display = display_of(asking())
+    assert display.press("a", NOW - STEADY / 2) is None
+    assert display.press("a", NOW - STEADY) is not None
+
+
+# Requests that are longer than the screen
+
+
+def greedy(name: str = "Greedy") -> Shown:
+    return asking(name, requested=Permissions.parse({"read": [f"/{number}/{'x' * 80}" for number in range(34)]}))
+
+
+@pytest.mark.parametrize("others", [0, 1, 20])
+def test_a_request_that_does_not_fit_says_so_and_is_not_approved(others: int) -> None:
+    shown = greedy()
+    display = display_of(shown, *some(others))
+    text = text_of(display, height=24)
+    assert "… goes on: make the terminal larger, or see it all with: pairlock requests list" in text
+    assert 'a approve "Greedy"  d deny' in text
+    assert display.press("a", SOON) is None
+    assert f"or use: pairlock requests approve {shown.request.id}" in text_of(display, width=200, height=24)
+
+
+def test_a_request_that_does_not_fit_can_be_denied() -> None:
+    display = display_of(greedy())
+    text_of(display, height=24)
+    assert display.press("d", SOON) is not None
+
+
+def test_news_goes_before_a_request_is_cut_off() -> None:
+    display = display_of(asking(), behind=2, held=True)
+    display.say("Something else has happened.")
+    text_of(display, height=9)
+    assert display.press("a", SOON) is not None
+
+
+def test_once_the_terminal_is_large_enough_it_is_approved() -> None:
+    display = display_of(greedy())
+    text_of(display, height=24)
+    assert "goes on" not in text_of(display, height=100)
+    assert display.press("a", SOON) is not None
+
+
+def test_one_that_does_not_fit_is_not_approved_before_it_was_looked_at_either() -> None:
+    display = display_of(asking(), greedy())
+    text_of(display, height=24)
+    assert [display.press(key, SOON) for key in "ja"] == [None, None]
+
+
+@pytest.mark.parametrize("height", range(4, 24))
+def test_what_the_keys_mean_is_always_on_the_screen(height: int) -> None:
+    text = text_of(display_of(greedy(), asking(), behind=2, held=True), height=height)
+    assert 'a approve "Greedy"  d deny  j/k select  w close window  q quit' in text
 
 
 # Line by line

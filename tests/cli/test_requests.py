@@ -279,6 +279,39 @@ def test_a_name_that_looks_like_a_user_code_is_a_name(cli: Cli, house: House) ->
     assert cli("requests", "deny", "wdjb-mjht", "--json").json["method"] == "pin"
 
 
+def test_a_stranger_who_calls_himself_by_a_user_code_does_not_get_what_its_device_was_to(
+    cli: Cli, house: House
+) -> None:
+    shown = house.do(lambda pairlock: ask_by_code(pairlock, "TV"))
+    house.do(lambda pairlock: ask(pairlock, shown.user_code))
+    assert cli("requests", "approve", shown.user_code, "--yes", "--json").json["name"] == "TV"
+
+
+def test_without_keys_a_stranger_is_not_found_by_what_may_be_a_user_code(cli: Cli, house: House) -> None:
+    house.do(lambda pairlock: ask(pairlock, "WDJB-MJHT"))
+    house.key_file.unlink()
+    assert cli("requests", "approve", "WDJB-MJHT", "--yes").code == USAGE
+
+
+def test_a_name_and_the_beginning_of_an_id_that_both_fit_are_told_apart(cli: Cli, house: House) -> None:
+    prefix = house.requests["My Phone"].request.id[:24]
+    house.do(lambda pairlock: ask(pairlock, prefix, address="203.0.113.9"))
+    several = cli("requests", "approve", prefix, "--yes")
+    assert several.code == NO_SUCH
+    assert "may be any of these 2" in several.err
+
+
+def test_a_name_that_has_the_form_of_an_id_is_no_name(cli: Cli, house: House) -> None:
+    house.do(lambda pairlock: ask(pairlock, "7" * 26))
+    assert cli("requests", "approve", "7" * 26, "--yes").code == NO_SUCH
+
+
+def test_a_name_cannot_end_the_quotes_it_stands_in(cli: Cli, house: House) -> None:
+    house.do(lambda pairlock: ask(pairlock, 'TV" from 127.0.0.1 \\', address="203.0.113.9"))
+    listed = cli("requests", "list").out
+    assert 'Pairing request from "TV\\" from 127.0.0.1 \\\\"' in listed
+
+
 def test_wrong_user_codes_are_limited_and_nothing_else_counts_as_one(cli: Cli, house: House) -> None:
     for _ in range(7):
         assert cli("requests", "deny", "Nobody").code == NO_SUCH

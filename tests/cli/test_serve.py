@@ -523,6 +523,28 @@ def test_logs_cannot_move_the_cursor_and_are_as_before_afterwards(capsys: Captur
     assert (list(logger.handlers), logger.level, logger.propagate) == before
 
 
+def test_logs_write_out_what_moves_the_cursor_or_turns_a_line(capsys: Capture) -> None:
+    with logging_to(Console(file=sys.stdout, force_terminal=False), "info"):
+        logging.getLogger("uvicorn").info("a %s b", "\x9b2J\x85\u202e\u2066\u200f\u061c\u2028")
+    assert capsys.readouterr().out == "INFO uvicorn: a \\x9b2J\\x85\\u202e\\u2066\\u200f\\u061c\\u2028 b\n"
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("< Authorization: Bearer plk_abc.DEF-9_x==", "< Authorization: Bearer …"),
+        ("< authorization: bearer of.another/kind+1", "< authorization: bearer …"),
+        ("< Sec-WebSocket-Protocol: bearer, plk_abc", "< Sec-WebSocket-Protocol: bearer, …"),
+        ("{'refresh_token': 'plr_abc', 'token': 'plk_def'}", "{'refresh_token': 'plr_…', 'token': 'plk_…'}"),
+    ],
+)
+def test_no_log_repeats_a_token(capsys: Capture, level: str, said: str, kept: str) -> None:
+    with logging_to(Console(file=sys.stdout, force_terminal=False, width=200), level):
+        logging.getLogger("uvicorn.error").log(getattr(logging, level.upper()), said)
+    assert capsys.readouterr().out == f"{level.upper()} uvicorn.error: {kept}\n"
+
+
 # In a process of its own
 
 

@@ -150,8 +150,9 @@ def test_a_device_pairs_with_either_loop(house: House, file: CredentialFile, loo
 @pytest.mark.parametrize("loop", LOOPS)
 def test_whoever_is_cancelled_withdraws_the_request(house: House, file: CredentialFile, loop: str) -> None:
     async def scene() -> None:
-        with anyio.move_on_after(0.3):
-            async with await aio.pair(house.url, credentials=file) as asked:
+        with anyio.CancelScope() as scope:
+            async with aio.pair(house.url, credentials=file) as asked:
+                scope.cancel()
                 await asked.wait_for_approval()
 
     anyio.run(scene, backend=loop)

@@ -236,7 +236,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(side: Side, file: Credenti
 
 def test_an_answer_that_cannot_be_unpacked_is_nobody(side: Side, file: CredentialFile) -> None:
     unpackable = Stranger(lambda seen: (200, {"content-encoding": "gzip"}, b"no gzip"))
-    with unpackable as other, pytest.raises(Unreachable):
+    with unpackable as other, pytest.raises(NotPairlock, match="an encoding that was not asked for"):
         side.redeem(other.url, "K3F9-X2NM", credentials=file)
 
 

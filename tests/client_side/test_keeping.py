@@ -277,12 +277,12 @@ def test_a_refresh_that_is_answered_by_a_redirect_goes_nowhere(
     assert other.seen == []
 
 
-@pytest.mark.parametrize("mask", ["b\u00fccher.localhost", "xn--bcher-kva.localhost"])
+@pytest.mark.parametrize("mask", ["b\u00fccher.example", "xn--bcher-kva.example"])
 def test_an_international_name_gets_its_token_however_it_is_written(mask: str) -> None:
     memory = MemoryCredentials()
-    made = credential("http://xn--bcher-kva.localhost:8000/pair")
+    made = replace(credential("http://xn--bcher-kva.example:8000/pair"), insecure=True)
     memory.put("x", made)
-    auth = PairlockAuth("http://b\u00fccher.localhost:8000", credentials=memory)
+    auth = PairlockAuth("http://b\u00fccher.example:8000", credentials=memory)
     auth.keeper.heard()
     auth.keeper.credential = replace(made, expires_at=time.time() + 3600)
     request = httpx.Request("GET", f"http://{mask}:8000/sensors/a")
@@ -665,10 +665,22 @@ def test_what_paired_by_a_device_code_refreshes_and_is_given_back_as_that_client
     }
     wanted = Wanted(credentials=memory, replace=True, clock=clock)
     answer = msgspec.convert(TOKENS, TokenAnswer)
-    given_back = play(keep(service(), answer, wanted), [says({})], clock).calls
-    assert [(call.url, call.form) for call in given_back] == [
-        ("http://192.168.1.100:7330/pair/revoke", {"token": refresh_token("2"), "client_id": "tv"})
-    ]
+    asked, given_back = play(keep(service(), answer, wanted), [proves, says({})], clock).calls
+    assert "/identity?" in asked.url
+    assert (given_back.url, given_back.form) == (
+        "http://192.168.1.100:7330/pair/revoke",
+        {"token": refresh_token("2"), "client_id": "tv"},
+    )
+
+
+def test_what_was_kept_before_goes_to_nobody_who_does_not_prove_to_be_its_server(clock: FakeClock) -> None:
+    memory = MemoryCredentials()
+    keeper = keeper_of(memory, clock)
+    memory.put("key", keeper.credential)
+    wanted = Wanted(credentials=memory, replace=True, clock=clock)
+    forged = says({"server": msgspec.to_builtins(keeper.credential.server), "proof": "A" * 43})
+    calls = play(keep(service(), msgspec.convert(TOKENS, TokenAnswer), wanted), [forged], clock).calls
+    assert [call.url.partition("?")[0] for call in calls] == ["http://192.168.1.100:7330/pair/identity"]
 
 
 def test_what_is_forgotten_while_it_is_looked_up_is_not_paired() -> None:

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pairlock.client import CredentialFile, MemoryCredentials, default_path
 from pairlock.client.drivers import run
 from pairlock.client.keeping import in_turn
-from pairlock.client.storage import _settings_folder, _sync_folder
+from pairlock.client.storage import LEFT_BEHIND, _settings_folder, _sync_folder
 from pairlock.errors import CredentialsError
 from tests.client_side.house import DEADLINE
 from tests.client_side.parts import credential
@@ -279,9 +280,45 @@ def test_whoever_is_killed_while_writing_leaves_the_old_or_the_new_one(file: Cre
         if file.path.exists():
             found = json.loads(file.path.read_bytes())["routers"]["host:1"]["token"]
             assert found.startswith("plk_")
+    let_pass(file, LEFT_BEHIND)
     put(file, "other:1", "plk_after")
     assert "other:1" in tokens(file)
     assert not list(file.path.parent.glob(".*"))
+
+
+def let_pass(file: CredentialFile, seconds: float) -> None:
+    """As if that much time were over since whatever lies about there was made."""
+    for left in file.path.parent.glob(".*"):
+        os.utime(left, (time.time() - seconds - 1,) * 2)
+
+
+def test_what_somebody_works_on_is_left_alone(file: CredentialFile) -> None:
+    put(file, KEY, "plk_0")
+    with file.drafting():
+        put(file, KEY, "plk_1")  # where the lock is none, as on some network drives
+        (draft,) = file.path.parent.glob(".*.draft")
+        draft.unlink()
+    assert tokens(file) == {KEY: "plk_1"}
+
+
+def test_two_whom_the_lock_does_not_part_both_keep_what_they_have(file: CredentialFile) -> None:
+    put(file, "host:1", "plk_0")
+    with file.drafting() as one, file.drafting() as other:
+        one.put("host:1", replace(credential(), token="plk_1"))
+        other.put("host:2", replace(credential(), token="plk_2"))
+    assert tokens(file) == {"host:1": "plk_1", "host:2": "plk_2"}
+
+
+def test_what_root_makes_for_a_user_is_that_users(file: CredentialFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() != 0:
+        pytest.fail("run as root, as CI does")
+    put(file, KEY, "plk_1")
+    os.chown(file.path, 12345, 12345)
+    put(file, KEY, "plk_2")
+    assert {each.stat().st_uid for each in (file.path, Path(f"{file.path}.lock"))} == {12345}
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    put(file, KEY, "plk_3")
+    assert tokens(file) == {KEY: "plk_3"}
 
 
 def test_a_lock_held_and_a_draft_left_by_whoever_is_killed_are_in_nobodys_way(file: CredentialFile) -> None:
@@ -289,6 +326,7 @@ def test_a_lock_held_and_a_draft_left_by_whoever_is_killed_are_in_nobodys_way(fi
         assert file.try_lock() is None
         assert file.read().credentials() == {}
     assert list(file.path.parent.glob(".*.draft"))
+    let_pass(file, LEFT_BEHIND)
     put(file, KEY, "plk_1")
     assert tokens(file) == {KEY: "plk_1"}
     assert not list(file.path.parent.glob(".*"))

@@ -75,7 +75,8 @@ def test_tokens_are_in_the_keyring_and_not_in_the_file(
     text = vaulted.path.read_text()
     assert "plk_" not in text
     assert "plr_" not in text
-    assert list(ring.kept) == [("pairlock", f"127.0.0.1:{house.port}")]
+    (kept,) = vaulted.read().credentials().values()
+    assert list(ring.kept) == [("pairlock", f"{kept.server.id}/{kept.device_id}")]
     again = one_side.connect(house.url, credentials=vaulted.path)  # whoever reads needs not know
     assert again.get("/sensors/a").status_code == 200
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairlock._core.names import MAX_NAME, MAX_TEXT, clean_name, clean_text
+from pairlock._core.names import MAX_NAME, MAX_TEXT, clean_name, clean_text, fold, visible
 from pairlock.errors import InvalidRequest
 
 FAMILY = "👨\u200d👩\u200d👧"
@@ -117,3 +117,27 @@ def test_a_name_of_very_many_characters_is_refused_however_few_of_them_can_be_se
 def test_long_text_is_cut_before_it_is_looked_at() -> None:
     assert clean_text(1600 * "\u200b" + "hidden") == ""
     assert clean_text(1500 * "\u200b" + "seen") == "seen"
+
+
+@pytest.mark.parametrize("unseen", ["\u034f", "\u115f", "\u200d", "\u3164", "\ufe0f", "\uffa0", "\U000e0100"])
+def test_names_that_differ_in_what_cannot_be_seen_are_the_same_when_compared(unseen: str) -> None:
+    assert fold(f"TV{unseen} {unseen}2") == fold("tv 2")
+
+
+@given(text=st.text())
+def test_folded_text_folds_to_itself(text: str) -> None:
+    assert fold(fold(text)) == fold(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/sensors/**", "/sensors/**"),
+        ("/Küche/温度/🔥", "/Küche/温度/🔥"),
+        ("/a\u202eb\x1b", "/a\\u202eb\\u001b"),
+        ("/a write\u3164/**", "/a\\u0020write\\u3164/**"),
+        ("/a\ufe0f\U000e0100", "/a\\ufe0f\\U000e0100"),
+    ],
+)
+def test_what_cannot_be_seen_is_written_out_where_every_letter_counts(text: str, shown: str) -> None:
+    assert visible(text) == shown

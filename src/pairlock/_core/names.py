@@ -11,6 +11,11 @@ SPARE = 8  # times as many characters are looked at as are kept: most of what is
 INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})  # controls, bidi marks, surrogates, private use
 BLANKS = r"\s\u115f\u1160\u2800\u3164\uffa0"  # spaces, and letters and symbols that look like them
 JOINERS = frozenset("\u200d")  # keeps composed emoji whole; harmless beside a visible symbol
+_UNSEEN = re.compile(  # default-ignorable code points: two names that differ in them alone look the same
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_BLANK = re.compile(f"[{BLANKS}]")
 
 
 def clean_text(text: str, limit: int = MAX_TEXT) -> str:
@@ -32,6 +37,20 @@ def clean_name(name: str, what: str = "name") -> str:
 
 
 def fold(text: str) -> str:
-    """Text as it is compared with others: without regard to case, width and composition; controls dropped."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    """Text as it is compared with others: without regard to case, width and composition; what is unseen is dropped."""
+    seen = _UNSEEN.sub("", text)
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
     return "".join(symbol for symbol in folded if symbol >= " ")
+
+
+def visible(text: str) -> str:
+    """Text in which whatever cannot be seen, or looks like a space, is written out, such as \\u202e."""
+    return "".join(symbol if _is_seen(symbol) else _written_out(symbol) for symbol in text)
+
+
+def _is_seen(symbol: str) -> bool:
+    return symbol.isprintable() and not _UNSEEN.match(symbol) and not _BLANK.match(symbol)
+
+
+def _written_out(symbol: str) -> str:
+    return f"\\u{ord(symbol):04x}" if symbol <= "\uffff" else f"\\U{ord(symbol):08x}"

@@ -74,7 +74,8 @@ def line(error: Exception) -> str:
     if not isinstance(error, WireError):
         return _capital(KEYWORD.sub("", str(error)))
     if isinstance(error, LATER) and error.retry_after:
-        return f"{error.description.removesuffix('.')}, in {error.retry_after} s."
+        seconds = "1 second" if error.retry_after == 1 else f"{error.retry_after} seconds"
+        return f"{error.description.removesuffix('.')}, in {seconds}."
     told = [f"{name.replace('_', ' ')}: {value}" for name, value in error.details.items()]
     return f"{error.description} ({'; '.join(told)})" if told else error.description
 

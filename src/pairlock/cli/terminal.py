@@ -13,7 +13,7 @@ from typing import IO, Any
 import click
 from rich.console import Console, RenderableType
 
-from pairlock._core.names import clean_text
+from pairlock._core.names import clean_text, visible
 from pairlock._core.permissions import Permissions
 
 CLOCK_STEP = 1e-3  # seconds: points in time are not exact to the last digit
@@ -83,9 +83,15 @@ def safe(text: str) -> str:
     return clean_text(text)
 
 
+def quoted(text: str) -> str:
+    """Text of a stranger in quotes, which it cannot end."""
+    escaped = safe(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def spoken(permissions: Permissions) -> str:
-    """Permissions in words: `read /sensors/**, write /control/lamp`."""
-    parts = [f"{action} {' '.join(patterns)}" for action, patterns in _lists(permissions) if patterns]
+    """Permissions in words: `read /sensors/**, write /control/lamp`; strangers may have chosen the patterns."""
+    parts = [f"{action} {' '.join(map(visible, patterns))}" for action, patterns in _lists(permissions) if patterns]
     return ", ".join(parts) or "nothing"
 
 

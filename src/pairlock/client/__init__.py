@@ -73,7 +73,9 @@ class Pairing(Request):
         keeper = run(journeys.kept(self._asking, exchange, self._how), self._http)
         self._is_done = True
         self._close()
-        client: httpx.Client = made_ready(self._how.get("http") or _new(self._how), keeper)
+        client: httpx.Client = made_ready(
+            self._how.get("http") or _new(self._how), keeper, given=self._how.get("http") is not None
+        )
         return client
 
     def __enter__(self) -> Self:
@@ -191,7 +193,7 @@ def websocket(client: Any, path: str, *, as_subprotocol: bool = False) -> dict[s
 def _ready(exchange: Exchange[Keeper], how: How) -> "httpx.Client":
     with _client(how) as http:
         keeper = run(exchange, http)
-    client: httpx.Client = made_ready(how.get("http") or _new(how), keeper)
+    client: httpx.Client = made_ready(how.get("http") or _new(how), keeper, given=how.get("http") is not None)
     return client
 
 

@@ -40,8 +40,7 @@ class Address(Struct, frozen=True):
     def is_loopback(self) -> bool:
         """Whether what is sent there never leaves this machine."""
         address = parse_address(self.host)
-        named = self.host == "localhost" or self.host.endswith(".localhost")
-        return named or (address is not None and address.is_loopback)
+        return self.host == "localhost" or (address is not None and address.is_loopback)
 
     def below(self, path: str) -> "Address":
         """The address of something further down."""

@@ -113,7 +113,9 @@ class Pairing(Request):
         keeper = await arun(journeys.kept(self._asking, exchange, self._how), self._http)
         self._is_done = True
         await self._close()
-        client: httpx.AsyncClient = made_ready(self._how.get("http") or _new(self._how), keeper)
+        client: httpx.AsyncClient = made_ready(
+            self._how.get("http") or _new(self._how), keeper, given=self._how.get("http") is not None
+        )
         return client
 
     async def __aenter__(self) -> Self:
@@ -237,7 +239,7 @@ async def websocket(client: Any, path: str, *, as_subprotocol: bool = False) -> 
 async def _ready(exchange: Exchange[Keeper], how: How) -> "httpx.AsyncClient":
     async with _client(how) as http:
         keeper = await arun(exchange, http)
-    client: httpx.AsyncClient = made_ready(how.get("http") or _new(how), keeper)
+    client: httpx.AsyncClient = made_ready(how.get("http") or _new(how), keeper, given=how.get("http") is not None)
     return client
 
 

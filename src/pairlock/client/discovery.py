@@ -53,7 +53,7 @@ def check_identity(pairing: str, server_id: str, *, device_id: str, refresh_toke
     """
     nonce = encode_secret(secrets.token_bytes(NONCE_BYTES))
     asked = f"{pairing}/identity" + ("" if refresh_token is None else f"?device_id={device_id}&nonce={nonce}")
-    answer = yield Call(method="GET", url=asked)
+    answer = yield Call(method="GET", url=asked, again=True)
     said = answers.read(answer, IdentityAnswer, pairing)
     proved = refresh_token is None or is_proof(said.proof, refresh_token, server_id, nonce)
     if said.server.id != server_id or not proved:

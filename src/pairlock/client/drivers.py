@@ -6,10 +6,12 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
+from threading import Thread
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ from pairlock.client.libraries import library_of
 from pairlock.errors import NotPairlock, Unreachable
 
 T = TypeVar("T")
+Perform = Callable[[Effect, Any], Awaitable[Any]]
 
 USER_AGENT = f"pairlock/{version('pairlock')}"  # operators are shown it
 MAX_ANSWER = 1 << 20  # bytes; ours have a few hundred
@@ -44,8 +47,9 @@ def run(exchange: Exchange[T], http: Any) -> T:
         exchange.close()
 
 
-async def arun(exchange: Exchange[T], http: Any) -> T:
-    """Do an exchange with an asynchronous HTTP client."""
+async def arun(exchange: Exchange[T], http: Any, *, perform: "Perform | None" = None) -> T:
+    """Do an exchange with an asynchronous HTTP client; `perform` does one step of it in another way than ours."""
+    do = perform or _ado
     step: Callable[[], Effect] = partial(next, exchange)
     try:
         while True:
@@ -54,7 +58,7 @@ async def arun(exchange: Exchange[T], http: Any) -> T:
             except StopIteration as done:
                 return done.value  # type: ignore[no-any-return]
             try:
-                result = await _ado(effect, http)
+                result = await do(effect, http)
             except Exception as error:  # noqa: BLE001  # the exchange may know what to do
                 step = partial(exchange.throw, error)
             else:
@@ -66,7 +70,7 @@ async def arun(exchange: Exchange[T], http: Any) -> T:
 def _do(effect: Effect, http: Any) -> Any:
     match effect:
         case Call():
-            return _call(effect, http)
+            return _in_time(effect, http)
         case Wait(seconds):
             return time.sleep(seconds)
         case Do(function):
@@ -74,8 +78,7 @@ def _do(effect: Effect, http: Any) -> Any:
         case Tell(function, what):
             return function(what)
         case _:
-            with ThreadPoolExecutor(1) as thread:  # an interrupt meets who waits, not what is done
-                return thread.submit(run, effect.exchange, http).result()
+            return _uninterrupted(partial(run, effect.exchange, http))
 
 
 async def _ado(effect: Effect, http: Any) -> Any:
@@ -90,17 +93,32 @@ async def _ado(effect: Effect, http: Any) -> Any:
             told = function(what)
             return await told if inspect.isawaitable(told) else told
         case _:
-            return await _unbroken(arun(effect.exchange, http))
+            return await _unbroken(effect.exchange, http)
 
 
-async def _unbroken(doing: Coroutine[Any, Any, T]) -> T:
+def _uninterrupted(work: Callable[[], T]) -> T:
+    """What this returns; an interrupt meets whoever waits for it, once it is done."""
+    interrupted = None
+    with ThreadPoolExecutor(1) as thread:
+        doing = thread.submit(work)
+        while not doing.done():
+            try:
+                wait([doing])
+            except KeyboardInterrupt as error:
+                interrupted = error
+    if interrupted is not None:
+        raise interrupted
+    return doing.result()
+
+
+async def _unbroken(exchange: Exchange[T], http: Any) -> T:
     """Wait until this is done, and only then be cancelled."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:  # another library's loop: trio knows no cancellation but by scopes
         with anyio.CancelScope(shield=True):
-            return await doing
-    task, cancelled = asyncio.ensure_future(doing), None
+            return await arun(exchange, http)
+    task, cancelled = asyncio.ensure_future(arun(exchange, http, perform=_ado_stubbornly)), None
     with anyio.CancelScope(shield=True):  # a scope that is cancelled would say so at every turn of the loop
         while not task.done():
             try:
@@ -113,13 +131,49 @@ async def _unbroken(doing: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
+async def _ado_stubbornly(effect: Effect, http: Any) -> Any:
+    """Do it though the task is cancelled: asyncio.run cancels every one at its end."""
+    if isinstance(effect, Do):
+        return await _waited_for(asyncio.get_running_loop().run_in_executor(None, effect.function))
+    if not isinstance(effect, Call) or not effect.again:
+        return await _ado(effect, http)
+    try:
+        return await _ado(effect, http)
+    except asyncio.CancelledError:
+        return await _ado(effect, http)
+
+
+async def _waited_for(doing: asyncio.Future[T]) -> T:
+    while not doing.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([doing])
+    return doing.result()
+
+
+def _in_time(call: Call, http: Any) -> Answer:
+    """The answer, unless it takes longer than it may in all: a thread that nobody waits for any more ends by itself."""
+    answered: Future[Answer] = Future()
+
+    def answer() -> None:
+        try:
+            answered.set_result(_call(call, http))
+        except BaseException as error:  # noqa: BLE001  # whoever waits is told
+            answered.set_exception(error)
+
+    Thread(target=answer, daemon=True).start()
+    try:
+        return answered.result(call.timeout)
+    except TimeoutError:
+        raise _too_late(call) from None
+
+
 def _call(call: Call, http: Any) -> Answer:
     library = library_of(http)
     try:
         with http.stream(**_arguments(call)) as response:
-            content = b""
-            for chunk in response.iter_bytes():
-                content = _longer(content, chunk, call)
+            content = _begun(response, call)
+            for chunk in response.iter_raw():
+                _extend(content, chunk, call)
             return _answer(response, content)
     except (library.RequestError, library.InvalidURL) as error:
         raise unreachable(error, call.url, library) from error
@@ -128,11 +182,14 @@ def _call(call: Call, http: Any) -> Answer:
 async def _acall(call: Call, http: Any) -> Answer:
     library = library_of(http)
     try:
-        async with http.stream(**_arguments(call)) as response:
-            content = b""
-            async for chunk in response.aiter_bytes():
-                content = _longer(content, chunk, call)
-            return _answer(response, content)
+        with anyio.fail_after(call.timeout):
+            async with http.stream(**_arguments(call)) as response:
+                content = _begun(response, call)
+                async for chunk in response.aiter_raw():
+                    _extend(content, chunk, call)
+                return _answer(response, content)
+    except TimeoutError:
+        raise _too_late(call) from None
     except (library.RequestError, library.InvalidURL) as error:
         raise unreachable(error, call.url, library) from error
 
@@ -143,7 +200,12 @@ def _arguments(call: Call) -> dict[str, Any]:
     return {
         "method": call.method,
         "url": call.url,
-        "headers": {"accept": "application/json", "user-agent": USER_AGENT, **call.headers},
+        "headers": {
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": USER_AGENT,
+            **call.headers,
+        },
         "timeout": call.timeout,
         "auth": None,
         "follow_redirects": False,  # what goes along is meant for this address alone
@@ -152,14 +214,28 @@ def _arguments(call: Call) -> dict[str, Any]:
     }
 
 
-def _longer(content: bytes, chunk: bytes, call: Call) -> bytes:
+def _begun(response: Any, call: Call) -> bytearray:
+    """Room for the content as it comes: what is packed could be any size."""
+    if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise NotPairlock(f"{call.url} answers in an encoding that was not asked for; is the address right?")
+    return bytearray()
+
+
+def _extend(content: bytearray, chunk: bytes, call: Call) -> None:
     if len(content) + len(chunk) > MAX_ANSWER:
         raise NotPairlock(f"{call.url} answers far too much; is the address right?")
-    return content + chunk
+    content += chunk
 
 
-def _answer(response: Any, content: bytes) -> Answer:
-    return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, content)
+def _answer(response: Any, content: bytearray) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, bytes(content))
+
+
+def _too_late(call: Call) -> Unreachable:
+    return Unreachable(
+        f"{_where(call.url)} cannot be reached (it does not answer in time); is the service running there?"
+    )
 
 
 def unreachable(error: Exception, url: str, library: ModuleType) -> Unreachable:

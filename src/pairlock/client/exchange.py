@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Call(Struct, frozen=True, kw_only=True):
     """Make this HTTP call. Sent back: its Answer. Raised there: Unreachable.
 
-    `timeout` is in seconds.
+    `timeout` is in seconds, for all of it. `again`: it may be made again where the answer was lost.
     """
 
     method: str
@@ -23,6 +23,7 @@ class Call(Struct, frozen=True, kw_only=True):
     json: Any = None
     form: Mapping[str, str] | None = None
     timeout: float = 10.0
+    again: bool = False
 
     def __repr__(self) -> str:  # bodies and headers hold secrets
         return f"<Call {self.method} {self.url}>"

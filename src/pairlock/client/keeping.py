@@ -167,7 +167,7 @@ class Keeper:
         form = {"grant_type": REFRESH_GRANT, "refresh_token": kept.refresh_token or ""}
         if kept.client_id:
             form["client_id"] = kept.client_id
-        call = Call(method="POST", url=url, form=form, timeout=REFRESH_TIMEOUT)
+        call = Call(method="POST", url=url, form=form, timeout=REFRESH_TIMEOUT, again=True)
         for attempt in range(1, ATTEMPTS):
             try:
                 return self._read((yield call))

@@ -10,6 +10,8 @@ from typing import Any
 
 from pairlock.errors import ConfigurationError
 
+# What is sent to this machine never leaves it, whatever proxies the environment names.
+DIRECTLY = {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}
 NAMES = ("httpx", "httpx2")
 
 
@@ -39,11 +41,11 @@ def needed(name: str) -> ModuleType:
 
 
 def trusting(ca: str | os.PathLike[str] | None) -> dict[str, Any]:
-    """What to make a client with that trusts a certificate authority of its own. Raises ConfigurationError."""
+    """What to make a client with: it knows a certificate authority of its own. Raises ConfigurationError."""
     if ca is None:
-        return {}
+        return {"mounts": dict(DIRECTLY)}
     try:
-        return {"verify": ssl.create_default_context(cafile=ca)}
+        return {"mounts": dict(DIRECTLY), "verify": ssl.create_default_context(cafile=ca)}
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(f"{ca}: no certificate can be read there ({error.strerror or error})") from error
 

@@ -128,6 +128,7 @@ class Asking:
             if state.state == "approved":
                 return
             _check_goes_on(state)
+            _check_time(self._clock(), self.expires_at)
             yield Tell(self._on_progress, self._progress(state))
             pause = SHORTEST_PAUSE
             if self._clock() - asked_at < SHORTEST_PAUSE:  # something on the way does not hold calls open
@@ -190,7 +191,11 @@ def redeem(service: Service, code: str, name: str) -> Exchange[TokenAnswer]:
     A secret of our own goes with it: should the answer be lost, the code is redeemed once more with the same.
     """
     url, secret = f"{service.pairing.url}/redeem", encode_secret(secrets.token_bytes(SECRET_BYTES))
-    return (yield from _insisted(Call(method="POST", url=url, json={"code": code, "name": name, "secret": secret})))
+    return (
+        yield from _insisted(
+            Call(method="POST", url=url, json={"code": code, "name": name, "secret": secret}, again=True)
+        )
+    )
 
 
 def login(
@@ -228,6 +233,7 @@ def login(
         try:
             return (yield Unbroken(then(_token(service, form), keep)))  # type: ignore[no-any-return]
         except AuthorizationPending:
+            _check_time(clock(), expires_at)
             yield Tell(on_progress, Progress("pending", max(int(expires_at - clock()), 0)))
         except SlowDown as error:
             interval = max(interval + SLOW_DOWN_STEP, error.interval or 0)
@@ -301,6 +307,12 @@ def _check_page(uri: str) -> None:
         addresses.parse(uri.partition("?")[0].partition("#")[0])
     except ConfigurationError as error:
         raise NotPairlock(f"the service names a page that is none: {error}") from None
+
+
+def _check_time(now: float, expires_at: float) -> None:
+    """Raises ExpiredToken where a server goes on saying that it waits."""
+    if now > expires_at + POLL_WAIT:
+        raise ExpiredToken
 
 
 def _check_header(secret: str, url: str) -> None:

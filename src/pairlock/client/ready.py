@@ -8,9 +8,13 @@ from pairlock.client.libraries import trusting
 from pairlock.errors import ConfigurationError
 
 
-def made_ready(http: Any, keeper: Keeper) -> Any:
-    """The client, with the token of this credential on all requests to its server; relative ones go there."""
-    http.auth = PairlockAuth.of(keeper, http)
+def made_ready(http: Any, keeper: Keeper, *, given: bool) -> Any:
+    """The client, with the token of this credential on all requests to its server; relative ones go there.
+
+    A client of the caller carries the refreshes too: it may be needed to reach the server. One of ours may be closed at
+    any time, and then it would cut them short.
+    """
+    http.auth = PairlockAuth.of(keeper, http if given else None)
     if not str(http.base_url):
         http.base_url = keeper.credential.base_url
     return http

@@ -4,8 +4,11 @@ Whoever changes them holds the lock. What is damaged is reported and never writt
 version is taken before a server is asked for a token, so that a full disk costs nothing.
 """
 
+import glob
 import os
+import secrets
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +21,7 @@ from pairlock.client.libraries import needed
 from pairlock.errors import CredentialsError
 
 VARIABLE = "PAIRLOCK_CREDENTIALS"
+LEFT_BEHIND = 60.0  # seconds after which nobody works on a draft any more
 ROOM = 16384  # bytes by which a file may grow in one change
 
 
@@ -106,7 +110,7 @@ class CredentialFile:
         return f"<CredentialFile {self.path}>"
 
     def read(self) -> Document:
-        with self._explained("read"):
+        with self.explained("read"):
             try:
                 text = self.path.read_bytes()
             except FileNotFoundError:
@@ -115,10 +119,10 @@ class CredentialFile:
 
     def load(self, key: str) -> Credential | None:
         found = self.read().credentials().get(key)
-        return vault.filled(key, found) if found is not None and found.keyring else found
+        return vault.filled(found) if found is not None and found.keyring else found
 
     def try_lock(self) -> Callable[[], None] | None:
-        with self._explained("written"):
+        with self.explained("written"):
             place = self._place()
             _make_folder(place.parent)
             filelock = needed("filelock")
@@ -127,19 +131,21 @@ class CredentialFile:
                 lock.acquire(blocking=False)
             except filelock.Timeout:
                 return None
+            _hand_over(Path(f"{place}.lock"), place)
             release: Callable[[], None] = lock.release
             return release
 
     @contextmanager
     def drafting(self) -> Iterator[Draft]:
-        document = self.read()
-        with self._explained("written"):
-            draft = _FileDraft(self._place(), document)
-            try:
-                draft.take_room(len(document.encode()) + ROOM)
-                yield draft
-            finally:
-                draft.close()
+        size = len(self.read().encode()) + ROOM
+        with self.explained("written"):
+            draft = _FileDraft(self, self._place())
+        try:
+            with self.explained("written"):
+                draft.take_room(size)
+            yield draft
+        finally:
+            draft.close()
 
     def _place(self) -> Path:
         """Where it really is: a link stays a link, and whoever comes by another one meets the same lock."""
@@ -154,7 +160,8 @@ class CredentialFile:
             ) from None
 
     @contextmanager
-    def _explained(self, done: str) -> Iterator[None]:
+    def explained(self, done: str) -> Iterator[None]:
+        """What goes wrong in here, as a CredentialsError."""
         try:
             yield
         except (OSError, RuntimeError) as error:  # a RuntimeError of links that lead in a circle
@@ -167,12 +174,13 @@ class CredentialFile:
 class _FileDraft:
     """A file beside the one that it will take the place of."""
 
-    def __init__(self, place: Path, document: Document) -> None:
+    def __init__(self, file: CredentialFile, place: Path) -> None:
+        self._file = file
         self._place = place
-        self._document = document
-        self._path = place.with_name(f".{place.name}.draft")
-        self._path.unlink(missing_ok=True)  # of somebody who was killed: we hold the lock
+        _sweep(place)
+        self._path = place.with_name(f".{place.name}.{secrets.token_hex(8)}.draft")  # there may be a lock that is none
         self._handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        _hand_over(self._path, place)
 
     def take_room(self, size: int) -> None:
         _write(self._handle, b"\n" * size)
@@ -183,22 +191,42 @@ class _FileDraft:
             self._path.unlink(missing_ok=True)
 
     def put(self, key: str, credential: Credential) -> None:
+        document = self._file.read()
+        before = document.credentials().get(key)
         if credential.keyring:
-            credential = vault.emptied(key, credential)
-        self._replace(self._document.put(key, credential))
+            credential = vault.emptied(credential)
+        self._replace(document.put(key, credential))
+        if before is not None and before.keyring and before.device_id != credential.device_id:
+            vault.forget(before)
 
     def remove(self, key: str) -> None:
-        found = self._document.credentials().get(key)
+        document = self._file.read()
+        found = document.credentials().get(key)
         if found is not None and found.keyring:
-            vault.forget(key)
-        self._replace(self._document.without(key))
+            vault.forget(found)
+        self._replace(document.without(key))
 
     def _replace(self, document: Document) -> None:
-        _write(self._handle, document.encode())
-        self._path.replace(self._place)
+        with self._file.explained("written"):
+            _write(self._handle, document.encode())
+            self._path.replace(self._place)
         with suppress(OSError):  # not every system can; the file is in its place all the same
             _sync_folder(self._place.parent)
-        self._document = document
+
+
+def _sweep(place: Path) -> None:
+    """Drop what processes have left behind that were killed."""
+    for draft in place.parent.glob(f".{glob.escape(place.name)}.*.draft"):
+        with suppress(OSError):
+            if time.time() - draft.stat().st_mtime > LEFT_BEHIND:
+                draft.unlink()
+
+
+def _hand_over(made: Path, place: Path) -> None:
+    """What root makes in the folder of a user is that user's."""
+    if os.name == "posix" and os.geteuid() == 0:
+        owner = (place if place.exists() else place.parent).stat()
+        os.chown(made, owner.st_uid, owner.st_gid)
 
 
 def default_path(app: str = "pairlock") -> Path:

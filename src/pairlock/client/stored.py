@@ -11,7 +11,7 @@ from pairlock.client import addresses, answers, vault
 from pairlock.client.addresses import Address
 from pairlock.client.answers import TokenAnswer, WhoAmIAnswer
 from pairlock.client.credentials import Credential, made
-from pairlock.client.discovery import Service, find, server_at
+from pairlock.client.discovery import Service, check_identity, find, server_at
 from pairlock.client.exchange import Call, Do, Exchange
 from pairlock.client.keeping import Keeper, in_turn
 from pairlock.client.storage import Credentials
@@ -67,7 +67,7 @@ def keep(service: Service, answer: TokenAnswer, wanted: Wanted, client_id: str =
         yield from _take_back(credential)
         raise
     if before is not None:
-        yield from _take_back(before[1])
+        yield from _take_back_from_its_server(before[1])
     keeper = Keeper(wanted.credentials, key, credential, wanted.clock)
     keeper.heard()
     return keeper
@@ -197,6 +197,13 @@ def _take_back(credential: Credential) -> Exchange[None]:
         form["client_id"] = credential.client_id
     with suppress(PairlockError):
         yield Call(method="POST", url=f"{credential.url}/revoke", form=form)
+
+
+def _take_back_from_its_server(kept: Credential) -> Exchange[None]:
+    """The same for what was kept here before: whoever has this address now may not be who it is from."""
+    with suppress(PairlockError):
+        yield from check_identity(kept.url, kept.server.id, device_id=kept.device_id, refresh_token=kept.refresh_token)
+        yield from _take_back(kept)
 
 
 def _bearer(credential: Credential) -> dict[str, str]:

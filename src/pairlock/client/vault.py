@@ -25,37 +25,43 @@ class Tokens(Struct, frozen=True):
         return "<Tokens>"
 
 
-def filled(key: str, credential: Credential) -> Credential:
+def filled(credential: Credential) -> Credential:
     """A credential as it was read, with its tokens. Raises CredentialsError."""
     keyring = _keyring()
     try:
-        kept = msgspec.json.decode(keyring.get_password(SERVICE, key) or "null", type=Tokens | None)
+        kept = msgspec.json.decode(keyring.get_password(SERVICE, _name(credential)) or "null", type=Tokens | None)
     except (keyring.errors.KeyringError, ValueError) as error:
-        raise CredentialsError(f"the keyring does not give the tokens of {key} ({error}); unlock it") from None
+        raise CredentialsError(
+            f"the keyring does not give the tokens of {credential.place} ({error}); unlock it"
+        ) from None
     if kept is None:
-        raise CredentialsError(f"the keyring has no tokens of {key} any more; pair again")
+        raise CredentialsError(f"the keyring has no tokens of {credential.place} any more; pair again")
     return replace(credential, token=kept.token, refresh_token=kept.refresh_token)
 
 
-def emptied(key: str, credential: Credential) -> Credential:
+def emptied(credential: Credential) -> Credential:
     """A credential as it may be written to a file, once its tokens are in the keyring. Raises CredentialsError."""
     keyring, tokens = _keyring(), Tokens(credential.token, credential.refresh_token)
     try:
-        keyring.set_password(SERVICE, key, msgspec.json.encode(tokens).decode())
+        keyring.set_password(SERVICE, _name(credential), msgspec.json.encode(tokens).decode())
     except keyring.errors.KeyringError as error:
-        raise CredentialsError(f"the keyring does not take the tokens of {key} ({error}); unlock it") from None
+        raise CredentialsError(
+            f"the keyring does not take the tokens of {credential.place} ({error}); unlock it"
+        ) from None
     return replace(credential, token="", refresh_token=None)
 
 
-def forget(key: str) -> None:
+def forget(credential: Credential) -> None:
     """Drop the tokens of a credential; those that are gone already are no error."""
     keyring = _keyring()
     try:
-        keyring.delete_password(SERVICE, key)
+        keyring.delete_password(SERVICE, _name(credential))
     except keyring.errors.PasswordDeleteError:
         return
     except keyring.errors.KeyringError as error:
-        raise CredentialsError(f"the keyring does not drop the tokens of {key} ({error}); unlock it") from None
+        raise CredentialsError(
+            f"the keyring does not drop the tokens of {credential.place} ({error}); unlock it"
+        ) from None
 
 
 def check() -> None:
@@ -69,6 +75,11 @@ def check() -> None:
         raise CredentialsError(f"there is no keyring here that could be used ({error}); {WITHOUT}") from None
     if kept != said:  # there is one that keeps nothing
         raise CredentialsError(f"the keyring here keeps nothing; {WITHOUT}")
+
+
+def _name(credential: Credential) -> str:
+    """Of one device at one server: there may be several files, and several servers at an address."""
+    return f"{credential.server.id}/{credential.device_id}"
 
 
 def _keyring() -> ModuleType:

@@ -17,6 +17,10 @@ LARGEST = 256 * 1024  # bytes
 MOST_VALUES = 10_000  # what aliases repeat counts each time
 DEEPEST = 16  # tables within tables
 _YAML_TAG = "tag:yaml.org,2002:"
+_NAMES = re.compile(
+    r"(alias|anchor|tag handle) .*", re.DOTALL
+)  # what follows may be a secret that begins with * & or !
+_UNQUOTED = "; put it in quotes if it is text"
 _TEXTS = ("str", "timestamp", "value")  # a date is text as it is written
 
 
@@ -176,7 +180,8 @@ def _yaml_trouble(path: Path, text: str, error: Any) -> str:
     mark = getattr(error, "problem_mark", None)
     line = text.count("\n", 0, getattr(error, "position", 0)) if mark is None else mark.line
     reason = str(getattr(error, "problem", None) or getattr(error, "reason", "it cannot be understood"))
-    hint = "; indent with spaces, not tabs" if "'\\t'" in reason else ""
+    reason, names = _NAMES.subn(r"\1", reason)
+    hint = _UNQUOTED if names else "; indent with spaces, not tabs" if "'\\t'" in reason else ""
     return f"{path}:{line + 1}: this is no YAML: {clean_text(reason)}{hint}"
 
 
@@ -221,7 +226,7 @@ class _Tree:
         if kind in ("int", "float"):  # not 010 or 5:00, which YAML 1.1 takes for 8 and 300
             return number(text)
         if kind not in _TEXTS:
-            self._refuse(at, f"there are no values of a kind of their own ({clean_text(node.tag)}) here")
+            self._refuse(at, f"there are no values of a kind of their own (!…) here{_UNQUOTED}")
         return text
 
     def _refuse(self, at: Key, says: str, line: int | None = None) -> None:

@@ -10,7 +10,7 @@ from pairlock._core.wire import event_answer
 from pairlock.cli.moments import second
 from pairlock.cli.operator.finding import find_device, is_id
 from pairlock.cli.operator.operating import Operating, operator_command
-from pairlock.cli.terminal import Terminal, safe, spoken
+from pairlock.cli.terminal import Terminal, quoted, safe, spoken
 
 PAGE = 500  # events that are read at once
 WIDTH = max(map(len, EventType))
@@ -102,7 +102,7 @@ def _print(terminal: Terminal, event: AuditEvent) -> None:
 def _line(event: AuditEvent) -> str:
     """An event on one line: when, what, whose, by whom, and what there is to say of it."""
     said = [f"by {safe(event.by)}", *_details(event)]
-    who = [f'"{safe(event.name)}"'] if event.name else []
+    who = [quoted(event.name)] if event.name else []
     return f"{second(event.at)}  {event.type:<{WIDTH}}  {' '.join([*who, *said])}"
 
 

@@ -16,7 +16,7 @@ from pairlock.cli.operator.listing import PAGE, aligned, pages, print_list
 from pairlock.cli.operator.operating import Operating, operator_command
 from pairlock.cli.outcomes import DONE, FAILED
 from pairlock.cli.patterns import takes_permissions
-from pairlock.cli.terminal import NotSaid, Terminal, safe, spoken
+from pairlock.cli.terminal import NotSaid, Terminal, quoted, safe, spoken
 
 COLUMNS = ("ID", "NAME", "BY", "PAIRED", "SEEN", "ADDRESS", "MAY")
 WORD = "revoke"
@@ -46,7 +46,7 @@ async def list_devices(*, terminal: Terminal, operating: Operating, name: str | 
     shown = partial(_row, now=operating.now())
     count = await print_list(terminal, "devices", found, told=device_answer, columns=COLUMNS, shown=shown)
     if not count and not terminal.as_json:
-        terminal.note(NONE_PAIRED if name is None else f'No device has a name that begins with "{safe(name)}".')
+        terminal.note(NONE_PAIRED if name is None else f"No device has a name that begins with {quoted(name)}.")
 
 
 @operator_command("show", group=devices_group, examples=["pairlock devices show 'My Phone'"])
@@ -143,7 +143,7 @@ def _facts(device: Device, now: float) -> list[tuple[str, str]]:
 
 
 def _named(device: Device) -> str:
-    return f'"{safe(device.name)}"'
+    return quoted(device.name)
 
 
 # Revoking all

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
@@ -13,8 +14,8 @@ from pairlock.cli.moments import ago, moment
 from pairlock.cli.operator.listing import PAGE, aligned
 from pairlock.cli.operator.operating import Operating
 from pairlock.cli.outcomes import NoSuch
-from pairlock.cli.terminal import countdown, safe
-from pairlock.errors import NotFound
+from pairlock.cli.terminal import countdown, quoted, safe
+from pairlock.errors import InvalidCode, NotFound
 from pairlock.services.deciding import MOST_SHOWN
 
 T = TypeVar("T", Device, PairingRequest)
@@ -41,38 +42,41 @@ class Found(NamedTuple):
 
 
 async def find_device(operating: Operating, which: str) -> Device:
-    """The paired device with this id, else this name, else whose id begins so. Raises NoSuch, with the candidates."""
+    """The paired device with this id, else the only one of this name or whose id begins so.
+
+    Raises NoSuch, with the candidates. An id is never a name: strangers choose those.
+    """
     device = await _device_of_id(operating, which)
     if device is not None:
         return device
-    found = await _devices_of_name(operating, which) or await _devices_of_prefix(operating, which)
+    found = [] if is_id(which) else await _devices_called(operating, which)
     if not found:
         raise NoSuch(
-            f'No device has the id or name "{safe(which)}". `pairlock devices list` shows all that are paired.'
+            f"No device has the id or name {quoted(which)}. `pairlock devices list` shows all that are paired."
         )
     return _only(which, found, [_candidate(device, operating.now()) for device in found])
 
 
 async def find_request(operating: Operating, which: str) -> Found:
-    """The pairing request that is meant; by a user code, wrong ones of which are limited, when nothing else fits.
+    """The pairing request that is meant: by an id, a user code, or else a name or the beginning of an id.
 
-    Raises NoSuch, with the candidates; InvalidCode, TooManyRequests.
+    What has the form of a user code is one first, and wrong ones are limited: a stranger who sees a code could call
+    himself so. Raises NoSuch, with the candidates; InvalidCode, TooManyRequests.
     """
     if is_id(which):
-        try:
+        with suppress(NotFound):
             return Found(await operating.pairlock.deciding.show(which.lower()), By.ID)
-        except NotFound:
-            pass
-    pending, name = await operating.pairlock.deciding.pending(limit=MOST_SHOWN), _folded(which)
-    if named := [request for request in pending if fold(request.name) == name]:
-        return Found(_only(which, named, _waiting(named, operating.now())), By.NAME)
-    if begun := [request for request in pending if is_prefix(which) and request.id.startswith(which.lower())]:
-        return Found(_only(which, begun, _waiting(begun, operating.now())), By.ID)
-    if is_user_code(which):
+    elif is_user_code(which):
         operating.need_keys()
-        return Found(await operating.pairlock.deciding.look_up(which, by=operating.operator), By.USER_CODE)
+        with suppress(InvalidCode):
+            return Found(await operating.pairlock.deciding.look_up(which, by=operating.operator), By.USER_CODE)
+    if not is_id(which) and (found := await _pending_called(operating, which)):
+        only = _only(which, found, _waiting(found, operating.now()))
+        return Found(only, By.ID if _begins(only, which) else By.NAME)
+    if is_user_code(which):
+        raise InvalidCode
     raise NoSuch(
-        f'No pairing request has the id or name "{safe(which)}". `pairlock requests list` shows all that wait.'
+        f"No pairing request has the id or name {quoted(which)}. `pairlock requests list` shows all that wait."
     )
 
 
@@ -101,6 +105,17 @@ async def _device_of_id(operating: Operating, which: str) -> Device | None:
         return None
 
 
+async def _pending_called(operating: Operating, which: str) -> list[PairingRequest]:
+    pending, name = await operating.pairlock.deciding.pending(limit=MOST_SHOWN), _folded(which)
+    return [request for request in pending if fold(request.name) == name or _begins(request, which)]
+
+
+async def _devices_called(operating: Operating, which: str) -> list[Device]:
+    """Those of this name and those whose id begins so, each once."""
+    named, begun = await _devices_of_name(operating, which), await _devices_of_prefix(operating, which)
+    return list({device.id: device for device in (*named, *begun)}.values())
+
+
 async def _devices_of_name(operating: Operating, which: str) -> list[Device]:
     """Those of exactly this name come first of those that begin so."""
     found = await operating.pairlock.devices.search(which, limit=PAGE)
@@ -112,7 +127,11 @@ async def _devices_of_prefix(operating: Operating, which: str) -> list[Device]:
         return []
     prefix = which.lower()
     found = await operating.pairlock.devices.list(before=prefix + AFTER_ALL_SYMBOLS, limit=PAGE)
-    return [device for device in found if device.id.startswith(prefix)]
+    return [device for device in found if _begins(device, which)]
+
+
+def _begins(found: Device | PairingRequest, which: str) -> bool:
+    return is_prefix(which) and found.id.startswith(which.lower())
 
 
 def _only(which: str, found: Sequence[T], candidates: Sequence[Sequence[str]]) -> T:
@@ -121,13 +140,13 @@ def _only(which: str, found: Sequence[T], candidates: Sequence[Sequence[str]]) -
     lines = ["", *aligned(candidates[:MOST_CANDIDATES])]
     if len(found) > MOST_CANDIDATES:
         lines.append(f"and {len(found) - MOST_CANDIDATES} more")
-    raise NoSuch(f'"{safe(which)}" may be any of these {len(found)}; give the id:' + "\n  ".join(lines))
+    raise NoSuch(f"{quoted(which)} may be any of these {len(found)}; give the id:" + "\n  ".join(lines))
 
 
 def _candidate(device: Device, now: float) -> tuple[str, ...]:
     return (
         device.id,
-        f'"{safe(device.name)}"',
+        quoted(device.name),
         f"paired {moment(device.created_at)}",
         f"seen {ago(device.seen_at, now)}",
     )
@@ -137,7 +156,7 @@ def _waiting(requests: Iterable[PairingRequest], now: float) -> list[tuple[str, 
     return [
         (
             each.id,
-            f'"{safe(each.name)}"',
+            quoted(each.name),
             f"from {safe(each.origin.address)}",
             f"{countdown(each.expires_at - now)} left",
         )

@@ -10,7 +10,7 @@ from pairlock._core.states import LIVE, State
 from pairlock._core.wire import code_answer
 from pairlock.cli.operator.operating import Operating
 from pairlock.cli.outcomes import DONE, EXPIRED, INTERRUPTED, REFUSED
-from pairlock.cli.terminal import Terminal, countdown, safe
+from pairlock.cli.terminal import Terminal, countdown, quoted, safe
 from pairlock.errors import AlreadyRedeemed, TemporarilyUnavailable
 
 LOOK_EVERY = 0.2  # seconds
@@ -66,7 +66,7 @@ def _say(terminal: Terminal, operating: Operating, ended: PairingRequest) -> int
 
 def _redeemed(request: PairingRequest) -> str:
     address = safe(request.origin.address) or "an unknown address"
-    return f'Redeemed by "{safe(request.name)}" from {address}: device {request.device_id}.'
+    return f"Redeemed by {quoted(request.name)} from {address}: device {request.device_id}."
 
 
 def _expired(request: PairingRequest) -> str:

@@ -15,7 +15,7 @@ from pairlock.cli.operator.operating import Operating, operator_command
 from pairlock.cli.operator.window import HELD, is_known, opened_by
 from pairlock.cli.outcomes import DONE, FAILED, REFUSED
 from pairlock.cli.patterns import takes_permissions
-from pairlock.cli.terminal import NotSaid, Terminal, countdown, safe, spoken
+from pairlock.cli.terminal import NotSaid, Terminal, countdown, quoted, safe, spoken
 from pairlock.errors import AlreadyDecided, PinHeld
 from pairlock.services.deciding import MOST_SHOWN
 
@@ -151,7 +151,7 @@ def _would_get(operating: Operating, request: PairingRequest) -> str:
 
 
 def _named(request: PairingRequest) -> str:
-    return f'"{safe(request.name)}"'
+    return quoted(request.name)
 
 
 def _from(request: PairingRequest) -> str:

@@ -11,9 +11,11 @@ from pairlock._core.records import AuditEvent, PairingRequest
 from pairlock._core.windows import is_open
 from pairlock.cli.service.story import Story, details, lines
 from pairlock.cli.service.watching import Scene
-from pairlock.cli.terminal import countdown, safe
+from pairlock.cli.terminal import countdown, quoted, safe
 
 STEADY = 0.7  # seconds in which keys do not decide, once another request stands where they are aimed at
+REPEATS = 0.05  # seconds within which a key repeats that is held down
+LEAST = 9  # lines that requests may take before there is news: one in full, in most terminals
 DIGITS = "123456789"
 MOVES = {"up": -1, "k": -1, "down": 1, "j": 1}
 ACTIONS = {"w": "window", "r": "reopen", "q": "quit", "c-c": "quit", "c-d": "quit", "c-z": "suspend"}
@@ -42,6 +44,8 @@ class LiveDisplay:
         self._selected: str | None = None
         self._stirred_at = self._aimed_at = -math.inf
         self._deciding: set[str] = set()
+        self._cut: set[str] = set()  # those that are too long for the screen
+        self._decided = ("", -math.inf)  # the last key that was to decide, and when
 
     # What happens
 
@@ -76,7 +80,7 @@ class LiveDisplay:
             self._move(MOVES[key])
         elif key in DIGITS:
             self._select_at(DIGITS.index(key))
-        elif key in DECISIONS:
+        elif key in DECISIONS and not self._repeats(key, now):
             return self._decide(DECISIONS[key], now)
         return None
 
@@ -86,7 +90,7 @@ class LiveDisplay:
 
     def is_steady(self, now: float) -> bool:
         """Whether keys decide: not just after another request has come to stand where they are aimed at."""
-        return not self._aimed_at <= now < self._aimed_at + STEADY
+        return abs(now - self._aimed_at) >= STEADY  # the clock may be set back
 
     @property
     def selected(self) -> PairingRequest | None:
@@ -97,8 +101,19 @@ class LiveDisplay:
         request = self.selected
         if request is None or request.id in self._deciding or not self.is_steady(now):
             return None
+        if action == "approve" and request.id in self._cut:
+            self.last = (
+                f"Not approved: {quoted(request.name)} asks for more than fits here. Make the terminal larger,"
+                f" or use: pairlock requests approve {request.id}"
+            )
+            return None
         self._deciding.add(request.id)
         return Pressed(action, request.id, safe(request.name))
+
+    def _repeats(self, key: str, now: float) -> bool:
+        """Whether a key is held down: it decides about nobody else."""
+        (before, at), self._decided = self._decided, (key, now)
+        return key == before and abs(now - at) < REPEATS
 
     def _move(self, by: int) -> None:
         if self._selected is not None:
@@ -119,17 +134,24 @@ class LiveDisplay:
     def render(self, console: Console, now: float) -> Lines:
         """The lines of the screen, none wider and together no more than fit."""
         width, height = console.width, max(console.height - 1, 1)
-        below = [line for text in self._below(now) for line in _wrapped(text, console, width)]
-        room = max(height - len(below), 4)
-        return [*self._above(console, width, room, now), *below][:height]
+        news = [line for text in self._news(now) for line in _wrapped(text, console, width)]
+        keys = len(_wrapped(self._keys(now), console, width)[: max(height // 2, 1)])
+        room = max(height - keys - len(news), min(height - keys, LEAST))
+        above = self._above(console, width, room, now)
+        kept = height - keys - len(above)
+        legend = _wrapped(self._keys(now), console, width)[:keys]  # once more: it may not be approved what is cut off
+        return [*above, *news[max(len(news) - kept, 0) :], *legend]
 
     def _above(self, console: Console, width: int, room: int, now: float) -> Lines:
         if not self.scene.shown:
-            return [Text(), *_wrapped(self._nobody(now), console, width), Text()]
+            return [Text(), *_wrapped(self._nobody(now), console, width), Text()][:room]
         blocks = [self._block(place, console, width, now) for place in range(len(self.scene.shown))]
+        longest = room - (len(blocks) > 1)  # beside others, a line says how many
+        self._cut = {each for each, block in zip(_ids(self.scene), blocks, strict=True) if len(block) > longest}
+        blocks = [_cut_off(block, longest, console, width) for block in blocks]
         if sum(map(len, blocks)) > room:
             blocks = self._fitted(blocks, room, width, now)
-        return [line for block in blocks for line in block]
+        return [line for block in blocks for line in block][:room]
 
     def _fitted(self, blocks: Sequence[Lines], room: int, width: int, now: float) -> list[Lines]:
         """The selected request in full, of the others a line each, as many around it as there is room for."""
@@ -153,7 +175,7 @@ class LiveDisplay:
     def _short(self, place: int, width: int, now: float) -> Text:
         shown = self.scene.shown[place]
         _, pin, left = lines(shown, now)
-        said = f'{pin}  {left.rpartition(" ")[2]}  "{safe(shown.request.name)}"'
+        said = f"{pin}  {left.rpartition(' ')[2]}  {quoted(shown.request.name)}"
         line = Text.assemble(self._mark(place, first=True), said)
         line.truncate(width, overflow="ellipsis")
         return line
@@ -172,7 +194,7 @@ class LiveDisplay:
             return Text(f"No device asks to pair. On a device: pairlock pair {self.url}", style="dim")
         return Text("The pairing window is closed: no device can ask. Press w to open it.", style="dim")
 
-    def _below(self, now: float) -> list[Text]:
+    def _news(self, now: float) -> list[Text]:
         behind = self.scene.behind
         waiting = f"{behind} more wait{'s' if behind == 1 else ''}: of each address, one PIN is shown at a time"
         status = Text.assemble(self._window(now), "  ", f"{_devices(self.story.paired)} paired in this run", style="")
@@ -183,7 +205,7 @@ class LiveDisplay:
             *([held] if self.scene.held else []),
             *([Text(self.last, style="bold")] if self.last else []),
         ]
-        return [*said, status, self._keys(now)]
+        return [*said, status]
 
     def _window(self, now: float) -> tuple[str, str]:
         window = self.scene.window
@@ -197,10 +219,10 @@ class LiveDisplay:
         request = self.selected
         if request is None:
             return _legend(keys, "")
-        chosen = [("a", f'approve "{safe(request.name)}"'), ("d", "deny")]
         moves = [("j/k", "select")] if len(self.scene.shown) > 1 else []
-        text = _legend(chosen, "" if self.is_steady(now) else "dim strike")
-        return text.append("  ").append_text(_legend([*moves, *keys], ""))
+        off = "" if self.is_steady(now) else "dim strike"
+        approve = _legend([("a", f"approve {quoted(request.name)}")], "dim strike" if request.id in self._cut else off)
+        return Text("  ").join([approve, _legend([("d", "deny")], off), _legend([*moves, *keys], "")])
 
 
 def _ids(scene: Scene) -> list[str]:
@@ -214,6 +236,15 @@ def _devices(count: int) -> str:
 def _legend(keys: Sequence[tuple[str, str]], style: str) -> Text:
     parts = [Text.assemble((key, f"reverse {style}"), (f" {says}", style)) for key, says in keys]
     return Text("  ").join(parts)
+
+
+def _cut_off(block: Lines, longest: int, console: Console, width: int) -> Lines:
+    """A block that fits; one that is too long says that it goes on."""
+    if len(block) <= longest:
+        return block
+    says = Text("… goes on: make the terminal larger, or see it all with: pairlock requests list", "bold red")
+    more = _wrapped(says, console, width)
+    return [*block[: max(longest - len(more), 0)], *more][: max(longest, 0)]
 
 
 def _wrapped(text: Text, console: Console, width: int) -> Lines:

@@ -1,6 +1,7 @@
 """Where the logs of `pairlock serve` go: to stderr, or above the live display; what is no news is left out."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -10,18 +11,23 @@ from rich.text import Text
 from pairlock.cli.service.endings import is_news
 
 LOGGERS = ("pairlock", "uvicorn")
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127) if chr(code) not in "\n\t"}
+BIDI = (0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))  # and separators of lines
+CONTROLS = {
+    **{code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"},
+    **{code: f"\\u{code:04x}" for code in BIDI},
+}
+_TOKEN = re.compile(r"(?i)(\bbearer[ ,]+|pl[kr]_)[\w.~+/=-]+")  # websockets logs headers, and what it sends
 
 
 class Harmless(logging.Formatter):
-    """Records in which what strangers wrote cannot move the cursor."""
+    """Records in which what strangers wrote cannot move the cursor, and in which no token stands."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
         """The text of a record."""
-        return super().format(record).translate(CONTROLS)
+        return _TOKEN.sub(r"\1…", super().format(record)).translate(CONTROLS)
 
 
 class AboveDisplay(logging.Handler):

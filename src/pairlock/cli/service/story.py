@@ -7,7 +7,7 @@ from pairlock._core.records import AuditEvent, EventType, PairingRequest
 from pairlock._core.requests import attempts_left, seconds_left, state_at
 from pairlock._core.states import State
 from pairlock.cli.service.watching import Scene, Shown
-from pairlock.cli.terminal import countdown, safe, spoken
+from pairlock.cli.terminal import countdown, quoted, safe, spoken
 
 METHOD_WORDS = {"pin": "PIN", "device_code": "device code", "one_time_code": "one-time code", "qr": "QR code"}
 LONGEST_AGENT = 60
@@ -66,7 +66,7 @@ def lines(shown: Shown, now: float) -> tuple[str, str, str]:
     request = shown.request
     pin = shown.pin or "none, the key that it was made with is gone"
     left = countdown(seconds_left(request, now))
-    return f'Pairing request from "{safe(request.name)}"', f"PIN: {pin}", f"Expires in {left}"
+    return f"Pairing request from {quoted(request.name)}", f"PIN: {pin}", f"Expires in {left}"
 
 
 def details(shown: Shown) -> tuple[str, str]:
