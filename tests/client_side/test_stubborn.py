@@ -1,11 +1,12 @@
 """What may not be cut short is done though everybody who waits is gone, and what takes for ever is given up."""
 
-import _thread
 import asyncio
+import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +27,9 @@ ONCE = Call(method="POST", url="http://127.0.0.1:1/pin")
 def made_and_kept(call: Call, kept: list[str], work: Any = None) -> Exchange[None]:
     """A call whose answer is lost unless it is kept."""
     yield call
-    yield Do(lambda: (work and work(), kept.append("kept")))
+    if work is not None:
+        yield Do(work)
+    kept.append("kept")
 
 
 def unbroken(exchange: Exchange[None]) -> Exchange[None]:
@@ -89,8 +92,7 @@ def test_a_file_is_written_to_its_end() -> None:
         transport = httpx.MockTransport(lambda request: httpx.Response(200, json={}))
         exchange = unbroken(made_and_kept(ONCE, kept, write))
         asyncio.create_task(arun(exchange, httpx.AsyncClient(transport=transport)))  # noqa: RUF006  # nobody waits
-        while not writing.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(writing.wait)
 
     asyncio.run(main())
     assert kept == ["kept"]
@@ -101,13 +103,18 @@ def test_interrupts_wait_until_it_is_done() -> None:
 
     def work() -> None:
         for number in range(3):
-            _thread.interrupt_main()
-            time.sleep(0.1)
+            signal.raise_signal(signal.SIGINT)
             done.append(number)
 
     with pytest.raises(KeyboardInterrupt):
         drivers._uninterrupted(work)
     assert done == [0, 1, 2]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_other_threads_are_not_interrupted_anyway() -> None:
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(drivers._uninterrupted, lambda: "done").result() == "done"
 
 
 @pytest.fixture
@@ -120,14 +127,18 @@ def trickling() -> Iterator[str]:
         with suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-                while not ended.wait(0.05):
-                    connection.sendall(b"x")
+                with connection, suppress(OSError):
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                    while not ended.wait(0.05):
+                        connection.sendall(b"x")
 
-    threading.Thread(target=trickle, daemon=True).start()
+    serving = threading.Thread(target=trickle, daemon=True)
+    serving.start()
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     ended.set()
+    listener.shutdown(socket.SHUT_RDWR)
     listener.close()
+    serving.join()
 
 
 def asked(url: str) -> Exchange[None]:

@@ -3,15 +3,16 @@
 import asyncio
 import inspect
 import os
+import signal
 import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -97,18 +98,17 @@ async def _ado(effect: Effect, http: Any) -> Any:
 
 
 def _uninterrupted(work: Callable[[], T]) -> T:
-    """What this returns; an interrupt meets whoever waits for it, once it is done."""
-    interrupted = None
-    with ThreadPoolExecutor(1) as thread:
-        doing = thread.submit(work)
-        while not doing.done():
-            try:
-                wait([doing])
-            except KeyboardInterrupt as error:
-                interrupted = error
-    if interrupted is not None:
-        raise interrupted
-    return doing.result()
+    """What this returns; Ctrl-C is heard once it is done."""
+    if current_thread() is not main_thread():
+        return work()
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        return work()
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 async def _unbroken(exchange: Exchange[T], http: Any) -> T:
@@ -172,7 +172,7 @@ def _call(call: Call, http: Any) -> Answer:
     try:
         with http.stream(**_arguments(call)) as response:
             content = _begun(response, call)
-            for chunk in response.iter_raw():
+            for chunk in () if response.is_stream_consumed else response.iter_raw():
                 _extend(content, chunk, call)
             return _answer(response, content)
     except (library.RequestError, library.InvalidURL) as error:
@@ -185,8 +185,9 @@ async def _acall(call: Call, http: Any) -> Answer:
         with anyio.fail_after(call.timeout):
             async with http.stream(**_arguments(call)) as response:
                 content = _begun(response, call)
-                async for chunk in response.aiter_raw():
-                    _extend(content, chunk, call)
+                if not response.is_stream_consumed:
+                    async for chunk in response.aiter_raw():
+                        _extend(content, chunk, call)
                 return _answer(response, content)
     except TimeoutError:
         raise _too_late(call) from None
@@ -218,7 +219,7 @@ def _begun(response: Any, call: Call) -> bytearray:
     """Room for the content as it comes: what is packed could be any size."""
     if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise NotPairlock(f"{call.url} answers in an encoding that was not asked for; is the address right?")
-    return bytearray()
+    return bytearray(response.content if response.is_stream_consumed else b"")  # consumed: of a transport for tests
 
 
 def _extend(content: bytearray, chunk: bytes, call: Call) -> None:
