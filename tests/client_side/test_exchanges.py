@@ -608,3 +608,30 @@ def test_the_name_of_a_server_is_cleaned() -> None:
     played = finding("127.0.0.1:8000/pair", says({"server": {"id": "01server", "name": f"St{ESC}udio"}}))
     assert played.result is not None
     assert played.result.server.name == "St[31mudio"
+
+
+def test_who_says_for_ever_that_it_waits_is_not_waited_for() -> None:
+    clock = FakeClock()
+    asked = asking(clock)
+    clock.advance(500)
+    assert isinstance(play(asked.wait(), [state("pending")], clock).error, ExpiredToken)
+    shown = says({**SHOWN, "expires_in": 1})
+    assert isinstance(logging_in(*[PENDING] * 20, shown=shown).error, ExpiredToken)
+
+
+@pytest.mark.parametrize(
+    ("uri", "reply", "there"),
+    [
+        ("http://127.0.0.1:8000/pair/device", says({}), True),
+        ("http://127.0.0.1:8000/pair/device?x=1", Answer(401, {}, b""), True),
+        ("http://127.0.0.1:8000/pair/device", Answer(404, {}, b""), False),
+        ("http://127.0.0.1:8000/pair/device", AWAY, True),
+    ],
+)
+def test_whether_the_page_of_a_code_is_there_is_found_out(uri: str, reply: Reply, there: bool) -> None:
+    assert play(pairing.page_of(SERVICE, uri), [reply]).result is there
+
+
+def test_the_page_of_another_origin_is_taken_on_trust() -> None:
+    played = play(pairing.page_of(SERVICE, "https://elsewhere.example/device"), [])
+    assert (played.result, played.calls) == (True, [])

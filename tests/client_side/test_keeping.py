@@ -25,9 +25,10 @@ from pairlock._core.refresh import REPLAY_WITHIN
 from pairlock.client import CredentialFile, MemoryCredentials, PairlockAuth, aio, connect, redeem
 from pairlock.client.answers import TokenAnswer
 from pairlock.client.credentials import Credential
+from pairlock.client.drivers import run
 from pairlock.client.exchange import Do
 from pairlock.client.keeping import Keeper
-from pairlock.client.stored import Wanted, keep, load
+from pairlock.client.stored import Wanted, forget, keep, load
 from pairlock.errors import (
     AnotherServer,
     CredentialsError,
@@ -706,3 +707,30 @@ def test_whoever_finds_it_refreshed_once_it_is_his_turn_takes_that(clock: FakeCl
     played = play(keeper.current(), [], clock)
     assert played.result is not None
     assert played.result.token == "plk_of_another"
+
+
+def test_what_a_server_says_of_a_device_today_is_written_down(clock: FakeClock) -> None:
+    memory = MemoryCredentials()
+    keeper = keeper_of(memory, clock)
+    memory.put(keeper.key, keeper.credential)
+    told = {"read": ["/sensors/a"], "write": []}
+    for _ in range(2):
+        run(keeper.learn("Kitchen", told), None)
+    kept = memory.load(keeper.key)
+    assert kept is not None
+    assert (kept.name, kept.permissions) == ("Kitchen", told)
+    memory.remove(keeper.key)
+    run(keeper.learn("Hall", told), None)
+    assert keeper.credential.name == "Hall"
+    assert memory.load(keeper.key) is None
+
+
+def test_of_several_at_one_address_those_are_forgotten_whose_server_is_gone() -> None:
+    memory = MemoryCredentials()
+    for key, server in (("host:1", "01old"), ("host:1#01new", "01new"), ("host:1#01older", "01older")):
+        memory.put(key, replace(credential(id=server), insecure=True))
+    there = says({"server": {"id": "01new", "name": "Studio"}})
+    played = play(forget("http://192.168.1.100:7330", memory), [there] * 3)
+    assert played.error is None
+    assert list(memory.read().credentials()) == ["host:1#01new"]
+    assert [each.server.id for each in played.result or []] == ["01old", "01older"]
