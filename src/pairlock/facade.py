@@ -19,7 +19,7 @@ from pairlock._core.grants import Grant
 from pairlock._core.keys import MIN_KEY_BYTES, Keys
 from pairlock._core.methods import DEVICE_CODE, PIN, grouped
 from pairlock._core.operators import APP, Operator
-from pairlock._core.permissions import Permissions, parse_pattern
+from pairlock._core.permissions import Permissions
 from pairlock._core.records import AuditEvent, PairingRequest
 from pairlock._core.requests import seconds_left
 from pairlock._core.sources import parse_networks
@@ -35,7 +35,7 @@ from pairlock.asgi.operator_side import OperatorSide
 from pairlock.asgi.protected import Protected
 from pairlock.asgi.service_side import ServiceSide
 from pairlock.asgi.well_known import WellKnown
-from pairlock.errors import AlreadyDecided, ConfigurationError, InvalidPermissions
+from pairlock.errors import AlreadyDecided, ConfigurationError
 from pairlock.keyfile import VARIABLE, configured_keys, file_keys
 from pairlock.services.audit import Audit
 from pairlock.services.authenticating import Authenticating
@@ -52,7 +52,14 @@ from pairlock.services.runtime import Runtime, logged
 from pairlock.services.tokens import Tokens
 from pairlock.services.verifier import Verifier
 from pairlock.services.windows import Windows
-from pairlock.settings import Limits, Settings, long_lived_setting, permissions_setting, token_life_setting
+from pairlock.settings import (
+    Limits,
+    Settings,
+    long_lived_setting,
+    mount_point,
+    permissions_setting,
+    token_life_setting,
+)
 from pairlock.stores import open_store
 from pairlock.stores.contract import Store
 from pairlock.stores.memory import MemoryStore
@@ -204,10 +211,7 @@ class Pairlock:
         await self._runtime.ready()
 
     async def introduce(self, address: str | None = None) -> None:
-        """Start, and write into the store how this service pairs, for the commands of operators; `lifespan` does so.
-
-        `address` is where devices reach the pairing sub-app. Raises StoreError or ConfigurationError.
-        """
+        """Start, and write down how this service pairs, for commands beside it; `address` is where devices reach it."""
         if address is not None:
             self._runtime.address = address
         await self.start()
@@ -332,7 +336,7 @@ class Pairlock:
             yield event
 
     def _described(self, at: str) -> WellKnown:
-        self._well_known = WellKnown(self.settings, self._callers, _mount_point(at))
+        self._well_known = WellKnown(self.settings, self._callers, mount_point(at))
         return self._well_known
 
     def _metadata_of(self, scope: Scope) -> str | None:
@@ -393,12 +397,3 @@ def _key_source(store: Store, secret_keys: Sequence[str | bytes] | None) -> Call
         f"secret_keys: this store keeps no key file; give secret_keys, or set {VARIABLE}, to one or more keys"
         " such as `python -c 'import secrets; print(secrets.token_urlsafe(32))'` prints"
     )
-
-
-def _mount_point(at: str) -> str:
-    try:
-        if at == "/" or "*" in parse_pattern(at):
-            raise ConfigurationError(f"at: {at!r} must be a path such as /pair")
-    except InvalidPermissions as error:
-        raise ConfigurationError(f"at: {error.details['detail']}") from error
-    return at

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from pairlock._core.clients import Clients, ResourceServers
 from pairlock._core.methods import DEVICE_CODE, METHODS, PIN
-from pairlock._core.permissions import Permissions
+from pairlock._core.permissions import Permissions, parse_pattern
 from pairlock._core.sources import Network, parse_address
 from pairlock.errors import ConfigurationError, InvalidPermissions
 
@@ -146,6 +146,16 @@ def check_address(given: object, setting: str) -> None:
     address = parse_address(host)
     if given.startswith("http:") and host != "localhost" and not (address and address.is_loopback):
         logger.warning("%s: %s is not encrypted: whoever is on the way can read tokens; serve https", setting, given)
+
+
+def mount_point(at: str) -> str:
+    """Where the pairing sub-app is, as a path. Raises ConfigurationError."""
+    try:
+        if at == "/" or "*" in parse_pattern(at):
+            raise ConfigurationError(f"at: {at!r} must be a path such as /pair")
+    except InvalidPermissions as error:
+        raise ConfigurationError(f"at: {error.details['detail']}") from error
+    return at
 
 
 def permissions_setting(given: Any) -> Permissions:
