@@ -1,12 +1,17 @@
 """How commands are found, also where not all of them are installed."""
 
+import os
 import subprocess
 import sys
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
+import click
 import pytest
 
-from pairlock.cli.running import COMMANDS, SERVED_WITH, run
+from pairlock.cli.running import COMMANDS, SERVED_WITH, _failed, pairlock, run
+from pairlock.cli.terminal import Terminal
+from pairlock.errors import NotPaired
 
 pytestmark = pytest.mark.usefixtures("nowhere")
 
@@ -63,3 +68,21 @@ def test_an_answer_that_nobody_can_read_ends_in_a_line_all_the_same() -> None:
             check=False,
         )
     assert (ended.returncode, len(ended.stderr.splitlines())) == (4, 1), ended.stderr
+
+
+def test_an_error_that_nobody_can_read_is_told_on_the_other_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal, kept = Terminal(as_json=True), os.dup(1)
+    full = Path("/dev/full").open("w")  # noqa: SIM115  # it is put in the place of stdout
+    try:
+        with redirect_stdout(full):
+            assert _failed(terminal, NotPaired("This device is paired with nothing.")) == 4
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        with suppress(OSError):
+            full.close()
+    assert capsys.readouterr().err == "This device is paired with nothing.\n"
+
+
+def test_shells_are_told_every_command() -> None:
+    assert pairlock.list_commands(click.Context(pairlock)) == list(COMMANDS)

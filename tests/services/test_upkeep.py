@@ -236,3 +236,13 @@ async def test_being_seen_hinders_no_change(pairlock: Pairlock, clock: FakeClock
     narrowed = await pairlock.devices.narrow(device.id, Permissions(read=("/sensors/a",)))
     assert (narrowed.version, narrowed.seen_at) == (device.version + 1, seen)
     assert isinstance(narrowed, Device)
+
+
+async def test_whoever_was_not_seen_since_leaves_no_trace(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifier, "MAX_GRANTS", 1)
+    pairlock = make()
+    silent, other = await paired_token(pairlock), await paired_token(pairlock)
+    grant = await pairlock.verify(silent)
+    grant.standing.seen = False  # as after it was written down
+    await pairlock.verify(other)
+    assert grant.device_id not in pairlock._runtime.upkeep._seen

@@ -181,7 +181,9 @@ def test_a_link_stays_a_link_and_a_broken_one_is_no_credential(home: Home, house
 
 def test_a_draft_of_somebody_who_was_killed_is_no_trouble(home: Home, house: House, cli: Cli) -> None:
     home.file.parent.mkdir(parents=True)
-    (home.file.parent / ".tokens.json.draft").write_text("half a")
+    left = home.file.parent / ".tokens.json.0123456789abcdef.draft"
+    left.write_text("half a")
+    os.utime(left, (0, 0))
     paired(home, house, cli)
     assert (home.drafts(), cli("whoami").code) == ([], DONE)
 
