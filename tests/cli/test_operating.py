@@ -149,3 +149,21 @@ def test_the_commands_of_the_page_work_one_after_another(tmp_path: Path) -> None
 def test_the_store_may_have_a_space_in_its_name(cli: Cli, tmp_path: Path) -> None:
     house = make_house(tmp_path / "my house", devices=["My Phone"])
     assert "My Phone" in cli("devices", "list", "--store", store_url(house.folder)).out
+
+
+def test_what_a_service_has_written_of_itself_counts_before_the_settings(
+    cli: Cli, house: House, elsewhere: Path
+) -> None:
+    """As beside `pairlock serve --read ...`, or an app that has its settings in code."""
+    lamp = {"read": [], "write": ["/control/lamp"]}
+    house.do(
+        lambda pairlock: pairlock.introduce("http://192.168.1.7:8000/pair"), default_permissions=lamp, pin_length=9
+    )
+    (asked,) = cli("requests", "list", "--store", house.store, "--json").json["requests"]
+    assert (len(asked["pin"]), asked["permissions"]) == (9, lamp)
+    (elsewhere / "pairlock.yaml").write_text("server: {security: {pairing: {default_permissions: {read: [/**]}}}}")
+    minted = cli("code", "--no-wait", "--store", house.store)
+    assert "pairlock login http://192.168.1.7:8000/pair --code" in minted.out
+    assert "write /control/lamp" in minted.out
+    assert "read" not in minted.out
+    assert "http://192.168.1.7:8000/pair/qr#" in cli("qr", "--no-wait", "--store", house.store).out

@@ -5,7 +5,7 @@ import click
 from pairlock.cli.device.holding import Holding, device_command, finished, shown
 from pairlock.cli.operator.listing import aligned
 from pairlock.cli.outcomes import NoSuch
-from pairlock.cli.terminal import Terminal, spoken
+from pairlock.cli.terminal import Terminal, quoted, spoken
 from pairlock.client import aio
 from pairlock.client.addresses import parse
 from pairlock.client.credentials import Credential
@@ -25,7 +25,7 @@ async def whoami(*, terminal: Terminal, holding: Holding, url: str | None) -> No
     """
     credential = await _resumed(holding, url)
     server = credential.server
-    text = f'"{credential.name}" at {server.name} ({credential.url}): {spoken(credential.granted)}'
+    text = f"{quoted(credential.name)} at {server.name} ({credential.url}): {spoken(credential.granted)}"
     terminal.answer(shown(credential), text)
 
 

@@ -13,7 +13,7 @@ from pairlock._core.names import clean_name
 from pairlock._core.permissions import Permissions
 from pairlock.cli.command import Command, command
 from pairlock.cli.patterns import permissions_of
-from pairlock.cli.terminal import Terminal, spoken
+from pairlock.cli.terminal import Terminal, quoted, spoken
 from pairlock.client import CredentialFile
 from pairlock.client.credentials import Credential
 from pairlock.client.journeys import How
@@ -118,7 +118,7 @@ async def finished(pairing: Awaitable[Any]) -> Credential:
 def told(terminal: Terminal, credential: Credential) -> None:
     """Say with whom this device is paired now, and what it may do."""
     server, name = credential.server, credential.name
-    terminal.answer(shown(credential), f'Paired with {server.name} as "{name}": {spoken(credential.granted)}')
+    terminal.answer(shown(credential), f"Paired with {server.name} as {quoted(name)}: {spoken(credential.granted)}")
 
 
 def shown(credential: Credential) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import click
 
 from pairlock.cli.device.asking import PinPrompt, first_of
 from pairlock.cli.device.holding import Wish, finished, pairing_command
-from pairlock.cli.terminal import Terminal
+from pairlock.cli.terminal import Terminal, quoted
 from pairlock.client import aio
 from pairlock.client.aio import Pairing
 from pairlock.client.credentials import Credential
@@ -34,7 +34,7 @@ async def pair(*, terminal: Terminal, wish: Wish, url: str, wait: bool) -> Crede
 
 
 def _announce(terminal: Terminal, pairing: Pairing, wait: bool) -> None:
-    terminal.note(f'Asked {pairing.server_name} to let "{pairing.device_name}" in.')
+    terminal.note(f"Asked {pairing.server_name} to let {quoted(pairing.device_name)} in.")
     if wait:
         terminal.note("Waiting for its operator to approve.")
     elif pairing.shown:
